@@ -1,0 +1,259 @@
+"""Everything sayonce raises on purpose, in one tree.
+
+    SayonceError
+    ├── RequestError                  the request cannot be served as it stands
+    │   ├── InvalidRequest            a field's value is wrong; `param` names the field
+    │   │   ├── InvalidText           empty, not text, or not speakable
+    │   │   ├── TextTooLong           more characters than the door or the upstream takes
+    │   │   ├── UnknownVoice          names the nearest voices there are
+    │   │   ├── UnknownModel          names the models there are
+    │   │   └── UnsupportedFormat     no such audio format, or it cannot be made
+    │   ├── NotFound                  it is not there, or it is not for this caller: the same answer
+    │   ├── NotKept                   only what is kept was wanted, and it is not
+    │   └── AccessError
+    │       ├── Unauthenticated       no key, or not one that is known
+    │       ├── Forbidden             the key's roles do not reach that far
+    │       ├── RateLimited           too many requests; `retry_after` says for how long
+    │       └── BudgetSpent           the tenant's, or the emergency, spending cap is reached
+    ├── ProviderError                 carries `provider`: who was to speak
+    │   ├── ProviderUnavailable       unreachable, or it failed
+    │   ├── ProviderTimeout           it did not answer in time
+    │   ├── ProviderRateLimited       it asks for patience; `retry_after` says for how long
+    │   ├── ProviderRefused           it says that this request is wrong
+    │   ├── ProviderMisconfigured     it does not accept our key or our settings for it
+    │   └── BrokenAudio               what it sent is no whole, decodable audio
+    ├── StorageError                  carries `backend`: where bytes were to rest
+    │   ├── BlobNotFound              a definite answer: it is not there
+    │   ├── StorageFull               no space, or no right to write
+    │   └── StorageUnavailable        no definite answer
+    ├── CatalogError                  carries `backend`: the database of what is known
+    │   ├── CatalogUnavailable        locked, unreachable or damaged
+    │   ├── SchemaMismatch            the database's schema is another version's
+    │   └── FenceLost                 the lease passed to another holder; nothing may land
+    └── SetupError
+        ├── InvalidSettings           a setting is wrong
+        └── MissingExtra              an optional part is not installed; names the extra
+
+Every error says what happened, to what, and what to do about it. No message carries a spoken text or a secret.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class SayonceError(Exception):
+    """The root. `status` and `code` are what a door answers with; `retryable` says if asking again may help."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    retryable: bool = False
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        self.message = message
+        self.remedy = remedy
+        super().__init__(f"{message} {remedy}".strip())
+
+
+# ── the caller's side ────────────────────────────────────────────────────────────────────────────
+
+
+class RequestError(SayonceError):
+    status = 400
+    code = "bad_request"
+
+
+class InvalidRequest(RequestError):
+    code = "invalid_value"
+
+    def __init__(self, message: str, *, param: str | None = None, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.param = param
+
+
+class InvalidText(InvalidRequest):
+    code = "invalid_text"
+
+
+class TextTooLong(InvalidRequest):
+    code = "string_above_max_length"
+
+
+class UnknownVoice(InvalidRequest):
+    code = "voice_not_found"
+
+
+class UnknownModel(InvalidRequest):
+    status = 404
+    code = "model_not_found"
+
+
+class UnsupportedFormat(InvalidRequest):
+    code = "unsupported_format"
+
+
+class NotFound(RequestError):
+    status = 404
+    code = "not_found"
+
+
+class NotKept(RequestError):
+    status = 504
+    code = "not_kept"
+
+
+class AccessError(RequestError):
+    pass
+
+
+class Unauthenticated(AccessError):
+    status = 401
+    code = "invalid_api_key"
+
+
+class Forbidden(AccessError):
+    status = 403
+    code = "forbidden"
+
+
+class RateLimited(AccessError):
+    """`retry_after` is in seconds."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after: float, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.retry_after = retry_after
+
+
+class BudgetSpent(AccessError):
+    status = 429
+    code = "insufficient_quota"
+
+
+# ── those who speak ──────────────────────────────────────────────────────────────────────────────
+
+
+class ProviderError(SayonceError):
+    status = 502
+    code = "provider_error"
+
+    def __init__(self, message: str, *, provider: str, retryable: bool | None = None, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.provider = provider
+        if retryable is not None:
+            self.retryable = retryable
+
+
+class ProviderUnavailable(ProviderError):
+    status = 503
+    code = "provider_unavailable"
+    retryable = True
+
+
+class ProviderTimeout(ProviderError):
+    status = 504
+    code = "provider_timeout"
+    retryable = True
+
+
+class ProviderRateLimited(ProviderError):
+    """`retry_after` is in seconds, or None where the provider did not say."""
+
+    status = 429
+    code = "provider_rate_limited"
+    retryable = True
+
+    def __init__(self, message: str, *, provider: str, retry_after: float | None, remedy: str = "") -> None:
+        super().__init__(message, provider=provider, remedy=remedy)
+        self.retry_after = retry_after
+
+
+class ProviderRefused(ProviderError):
+    status = 400
+    code = "provider_refused"
+
+
+class ProviderMisconfigured(ProviderError):
+    code = "provider_misconfigured"
+
+
+class BrokenAudio(ProviderError):
+    code = "broken_audio"
+    retryable = True
+
+
+# ── where bytes rest ─────────────────────────────────────────────────────────────────────────────
+
+
+class StorageError(SayonceError):
+    status = 503
+    code = "storage_error"
+
+    def __init__(self, message: str, *, backend: str, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.backend = backend
+
+
+class BlobNotFound(StorageError):
+    code = "blob_not_found"
+
+
+class StorageFull(StorageError):
+    code = "storage_full"
+
+
+class StorageUnavailable(StorageError):
+    code = "storage_unavailable"
+    retryable = True
+
+
+# ── what is known ────────────────────────────────────────────────────────────────────────────────
+
+
+class CatalogError(SayonceError):
+    status = 503
+    code = "catalog_error"
+
+    def __init__(self, message: str, *, backend: str, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.backend = backend
+
+
+class CatalogUnavailable(CatalogError):
+    code = "catalog_unavailable"
+    retryable = True
+
+
+class SchemaMismatch(CatalogError):
+    code = "schema_mismatch"
+
+
+class FenceLost(CatalogError):
+    code = "fence_lost"
+
+
+# ── setting up ───────────────────────────────────────────────────────────────────────────────────
+
+
+class SetupError(SayonceError):
+    code = "setup_error"
+
+
+class InvalidSettings(SetupError):
+    code = "invalid_settings"
+
+
+class MissingExtra(SetupError):
+    """An optional part was asked for and its package is not installed."""
+
+    code = "missing_extra"
+
+    def __init__(self, part: str, *, extra: str) -> None:
+        super().__init__(
+            f"{part} needs the extra '{extra}', which is not installed.",
+            remedy=f"Install it: pip install 'sayonce[{extra}]'",
+        )
+        self.extra = extra
