@@ -1,0 +1,268 @@
+"""Queries on assets, their blobs and their uses."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, delete, func, select, update
+
+from sayonce.catalog import changes
+from sayonce.catalog.database import Lookup
+from sayonce.catalog.records import Asset, Blob, Use, owner_of
+from sayonce.catalog.tables import assets, blobs, uses
+from sayonce.catalog.upserts import upsert
+from sayonce.speech.chunks import Mark
+from sayonce.speech.formats import AudioFormat
+from sayonce.speech.requests import Owner, Scope
+
+_columns = (
+    assets.c.content_hash,
+    assets.c.recipe_hash,
+    assets.c.format,
+    assets.c.tenant,
+    assets.c.scope,
+    assets.c.owner,
+    assets.c.upstream,
+    assets.c.model,
+    assets.c.voice,
+    assets.c.language,
+    assets.c.text,
+    assets.c.characters,
+    assets.c.size,
+    assets.c.digest,
+    assets.c.duration,
+    assets.c.sample_rate,
+    assets.c.marks,
+    assets.c.cost,
+    assets.c.transcoded,
+    assets.c.flags,
+    assets.c.made_at,
+    assets.c.until,
+    blobs.c.storage,
+    blobs.c.path,
+    blobs.c.digest.label("blob_digest"),
+    blobs.c.until.label("blob_until"),
+)
+_kept = select(*_columns).join(blobs, blobs.c.asset == assets.c.id).order_by(blobs.c.id)
+
+#: The assets of one recipe, one a format, with their blobs.
+BY_RECIPE = Lookup(_kept.where(assets.c.recipe_hash == bindparam("recipe_hash")))
+
+#: One asset by its name.
+BY_CONTENT = Lookup(_kept.where(assets.c.content_hash == bindparam("content_hash")))
+
+
+def assets_of(rows: Iterable[Sequence[Any]]) -> tuple[Asset, ...]:
+    """The assets of joined rows, a row a blob."""
+    grouped: dict[bytes, list[Sequence[Any]]] = defaultdict(list)
+    for row in rows:
+        grouped[row[0]].append(row)
+    return tuple(_asset(copies) for copies in grouped.values())
+
+
+def kept(connection: Connection, recipe_hash: bytes, now: float) -> tuple[Asset, ...]:
+    """The living assets of a recipe, within a transaction."""
+    rows = connection.execute(BY_RECIPE.statement, {"recipe_hash": recipe_hash}).all()
+    return tuple(asset for asset in assets_of(rows) if asset.lives(now))
+
+
+def keep(connection: Connection, asset: Asset, use: Use) -> tuple[Blob, ...]:
+    """Writes the asset's row, its blobs' and its use's, in place of what was kept under its content hash. Answers
+    the blobs that no row names any more."""
+    before = _blobs(connection, assets.c.content_hash == asset.content_hash)
+    row = _row(asset)
+    connection.execute(upsert(connection, assets, row, key=["content_hash"], replace=list(row)))
+    key = connection.execute(select(assets.c.id).where(assets.c.content_hash == asset.content_hash)).scalar_one()
+    connection.execute(delete(blobs).where(blobs.c.asset == key))
+    for blob in asset.blobs:
+        connection.execute(
+            upsert(
+                connection,
+                blobs,
+                {
+                    "asset": key,
+                    "storage": blob.storage,
+                    "path": blob.path,
+                    "digest": blob.digest,
+                    "until": blob.until,
+                },
+                key=["storage", "path"],
+                replace=["asset", "digest", "until"],
+            )
+        )
+    add_use(connection, asset.content_hash, use, asset.made_at)
+    return _unnamed(before, asset.blobs)
+
+
+def add_use(connection: Connection, content_hash: bytes, use: Use, now: float) -> None:
+    """Adds or renews a use, and lets the asset live as long as its longest one."""
+    connection.execute(
+        upsert(
+            connection,
+            uses,
+            {
+                "content_hash": content_hash,
+                "kind": use.kind,
+                "name": use.name,
+                "sequence": use.sequence,
+                "speaker": use.speaker,
+                "at": now,
+                "keep_until": use.keep_until,
+                "pinned": use.pinned,
+            },
+            key=["content_hash", "kind", "name", "sequence"],
+            replace=["speaker", "at", "keep_until", "pinned"],
+        )
+    )
+    forever, longest = connection.execute(
+        select(func.count().filter(uses.c.keep_until.is_(None)), func.max(uses.c.keep_until)).where(
+            uses.c.content_hash == content_hash
+        )
+    ).one()
+    connection.execute(
+        update(assets).where(assets.c.content_hash == content_hash).values(until=None if forever else longest)
+    )
+
+
+def remove_recipe(connection: Connection, recipe_hash: bytes, now: float) -> tuple[Blob, ...]:
+    """Deletes every asset of the recipe, with uses; answers the blobs that no row names any more."""
+    return _remove(connection, assets.c.recipe_hash == recipe_hash, now)
+
+
+def remove_variants(connection: Connection, recipe_hash: bytes, besides: bytes, now: float) -> tuple[Blob, ...]:
+    """As `remove_recipe`, but for the asset `besides`, a content hash."""
+    other = (assets.c.recipe_hash == recipe_hash) & (assets.c.content_hash != besides)
+    return _remove(connection, other, now)
+
+
+def drop_blob(connection: Connection, content_hash: bytes, blob: Blob, now: float) -> None:
+    """Forgets a blob that is definitely gone or broken; an asset without blobs goes with it, its uses stay."""
+    key = connection.execute(select(assets.c.id).where(assets.c.content_hash == content_hash)).scalar_one_or_none()
+    if key is None:
+        return
+    same = (blobs.c.asset == key) & (blobs.c.storage == blob.storage) & (blobs.c.path == blob.path)
+    connection.execute(delete(blobs).where(same, blobs.c.digest == blob.digest))
+    if connection.execute(select(func.count()).where(blobs.c.asset == key)).scalar_one() == 0:
+        connection.execute(delete(assets).where(assets.c.id == key))
+        changes.append(connection, "asset", content_hash.hex(), now)
+
+
+def touch(connection: Connection, served: Mapping[bytes, int], now: float) -> None:
+    """Adds the hits that were counted since the last time, and when that was."""
+    for content_hash, hits in served.items():
+        connection.execute(
+            update(assets)
+            .where(assets.c.content_hash == content_hash)
+            .values(hits=assets.c.hits + hits, used_at=now)
+        )
+
+
+def recipe_of(connection: Connection, content_hash: bytes) -> bytes | None:
+    """The recipe of an asset."""
+    found: bytes | None = connection.execute(
+        select(assets.c.recipe_hash).where(assets.c.content_hash == content_hash)
+    ).scalar_one_or_none()
+    return found
+
+
+def path_in_use(connection: Connection, blob: Blob) -> bool:
+    """Whether a row names this path: then its bytes must stay."""
+    same = (blobs.c.storage == blob.storage) & (blobs.c.path == blob.path)
+    return connection.execute(select(func.count()).where(same)).scalar_one() > 0
+
+
+def _remove(connection: Connection, which: Any, now: float) -> tuple[Blob, ...]:
+    found = connection.execute(select(assets.c.id, assets.c.content_hash).where(which)).all()
+    orphans = _blobs(connection, which)
+    for key, content_hash in found:
+        connection.execute(delete(blobs).where(blobs.c.asset == key))
+        connection.execute(delete(uses).where(uses.c.content_hash == content_hash))
+        connection.execute(delete(assets).where(assets.c.id == key))
+        changes.append(connection, "asset", content_hash.hex(), now)
+    return orphans
+
+
+def _blobs(connection: Connection, which: Any) -> tuple[Blob, ...]:
+    rows = connection.execute(
+        select(blobs.c.storage, blobs.c.path, blobs.c.digest, blobs.c.until)
+        .join(assets, assets.c.id == blobs.c.asset)
+        .where(which)
+    )
+    return tuple(Blob(*row) for row in rows)
+
+
+def _unnamed(before: Iterable[Blob], after: Iterable[Blob]) -> tuple[Blob, ...]:
+    named = {(blob.storage, blob.path) for blob in after}
+    return tuple(blob for blob in before if (blob.storage, blob.path) not in named)
+
+
+def _row(asset: Asset) -> dict[str, Any]:
+    owner = asset.owner
+    return {
+        "content_hash": asset.content_hash,
+        "recipe_hash": asset.recipe_hash,
+        "format": str(asset.format),
+        "tenant": owner.tenant,
+        "scope": str(owner.scope),
+        "owner": _owner_name(owner),
+        "upstream": asset.upstream,
+        "model": asset.model,
+        "voice": asset.voice,
+        "language": asset.language,
+        "text": asset.text,
+        "characters": asset.characters,
+        "size": asset.size,
+        "digest": asset.digest,
+        "duration": asset.duration,
+        "sample_rate": asset.sample_rate,
+        "marks": _dump(asset.marks),
+        "cost": asset.cost,
+        "transcoded": asset.transcoded,
+        "flags": ",".join(sorted(asset.flags)),
+        "made_at": asset.made_at,
+        "until": asset.until,
+        "used_at": asset.made_at,
+        "hits": 0,
+    }
+
+
+def _asset(copies: Sequence[Sequence[Any]]) -> Asset:
+    row = copies[0]
+    return Asset(
+        content_hash=row[0],
+        recipe_hash=row[1],
+        format=AudioFormat.parse(row[2]),
+        owner=owner_of(row[3], row[4], row[5]),
+        upstream=row[6],
+        model=row[7],
+        voice=row[8],
+        language=row[9],
+        text=row[10],
+        characters=row[11],
+        size=row[12],
+        digest=row[13],
+        duration=row[14],
+        sample_rate=row[15],
+        marks=_load(row[16]),
+        cost=row[17],
+        transcoded=bool(row[18]),
+        flags=frozenset(row[19].split(",")) - {""},
+        made_at=row[20],
+        until=row[21],
+        blobs=tuple(Blob(*copy[22:26]) for copy in copies),
+    )
+
+
+def _owner_name(owner: Owner) -> str | None:
+    return {Scope.USER: owner.user, Scope.SESSION: owner.session}.get(owner.scope)
+
+
+def _dump(marks: tuple[Mark, ...]) -> str | None:
+    return json.dumps([[m.start, m.end, m.first, m.length, m.kind] for m in marks]) if marks else None
+
+
+def _load(marks: str | None) -> tuple[Mark, ...]:
+    return tuple(Mark(*mark) for mark in json.loads(marks)) if marks else ()

@@ -1,0 +1,177 @@
+"""The catalog as the engine and the doors use it: every question and every transaction by its name."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+
+from sqlalchemy import Connection
+
+from sayonce.catalog import accounts, assets, changes, leases, usage
+from sayonce.catalog.database import Database
+from sayonce.catalog.records import (
+    ApiKey,
+    Asset,
+    Blob,
+    Change,
+    Held,
+    Kept,
+    Lease,
+    Progress,
+    Spent,
+    Statistics,
+    TakeOff,
+    Tenant,
+    UsageCount,
+    UsageKey,
+    Use,
+)
+
+# How long change-log entries stay, in seconds: a process that read nothing for so long starts with empty memory.
+_CHANGES_STAY = 3_600.0
+
+
+class Catalog:
+    """Questions wait for one lookup; transactions for the writer. Errors are CatalogErrors unless said."""
+
+    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._clock = clock
+
+    # ── assets ───────────────────────────────────────────────────────────────────────────────────
+
+    async def variants(self, recipe_hash: bytes) -> tuple[Asset, ...]:
+        """The living assets of a recipe, one a format."""
+        rows = await self._database.look_up(assets.BY_RECIPE, {"recipe_hash": recipe_hash})
+        return self._living(assets.assets_of(rows))
+
+    async def find(self, content_hash: bytes) -> Asset | None:
+        """The living asset of a content hash."""
+        rows = await self._database.look_up(assets.BY_CONTENT, {"content_hash": content_hash})
+        return next(iter(self._living(assets.assets_of(rows))), None)
+
+    async def remove(self, content_hash: bytes) -> tuple[Blob, ...] | None:
+        """Deletes a content hash's recipe with every variant and use; a flight making it cannot land. Answers the
+        blobs to delete next; None where there is neither asset nor flight."""
+        return await self._database.write(leases.remove, content_hash, self._clock())
+
+    async def drop_blob(self, content_hash: bytes, blob: Blob) -> None:
+        """Forgets a blob that is definitely gone or broken, and an asset with its last one."""
+        await self._database.write(assets.drop_blob, content_hash, blob, self._clock())
+
+    # ── flights ──────────────────────────────────────────────────────────────────────────────────
+
+    async def take_off(self, wish: TakeOff, life: float) -> Lease | Held | Kept:
+        """The lease for `life` seconds, or who has it, or what is kept. BudgetSpent where it cannot be paid."""
+        return await self._database.note(leases.take_off, wish, life, self._clock())
+
+    async def progress(self, recipe_hash: bytes) -> Progress | None:
+        """Where another's flight stands; None where nobody flies."""
+        return leases.progress_of(await self._database.look_up(leases.PROGRESS, {"recipe_hash": recipe_hash}))
+
+    async def renew(self, lease: Lease, life: float) -> Lease:
+        """The lease with a new expiry; FenceLost where another holds it."""
+        return await self._database.note(leases.renew, lease, life, self._clock())
+
+    async def land(
+        self, lease: Lease, asset: Asset, use: Use, spent: Spent | None, *, alone: bool
+    ) -> tuple[Blob, ...]:
+        """Keeps the asset (with `alone`, instead of every variant of its recipe) and gives the lease back. Answers
+        the blobs to delete next. FenceLost, and nothing changed, where the lease is another's."""
+        return await self._database.write(leases.land, lease, asset, use, spent, alone=alone, now=self._clock())
+
+    async def land_unchanged(self, lease: Lease, spent: Spent | None) -> None:
+        """Gives the lease back after a refresh that brought the very bytes that are kept."""
+        await self._database.write(leases.land_unchanged, lease, spent, self._clock())
+
+    async def land_variant(self, source: Asset, variant: Asset, use: Use) -> tuple[Blob, ...] | None:
+        """Keeps a transcoded variant of an asset; None where that is no longer kept as it was. Answers the blobs
+        to delete next."""
+        return await self._database.write(leases.land_variant, source, variant, use, self._clock())
+
+    async def release(
+        self, lease: Lease, spent: Spent | None = None, *, failure: str | None = None, doubted: bool = False
+    ) -> None:
+        """Gives the lease back without a landing; those who wait elsewhere find `failure`."""
+        await self._database.note(
+            leases.release, lease, spent, failure=failure, doubted=doubted, now=self._clock()
+        )
+
+    async def is_doubted(self, recipe_hash: bytes) -> bool:
+        """Whether an implausible answer was noted before."""
+        return await self._database.read(leases.is_doubted, recipe_hash)
+
+    # ── accounts ─────────────────────────────────────────────────────────────────────────────────
+
+    async def key(self, key_hash: bytes) -> tuple[ApiKey, Tenant] | None:
+        """The key of that SHA-256, revoked or not, with its tenant."""
+        rows = await self._database.look_up(accounts.BY_KEY, {"key_hash": key_hash})
+        return accounts.key_and_tenant(rows)
+
+    async def tenant(self, tenant_id: str) -> Tenant | None:
+        """The tenant of that id."""
+        return accounts.tenant_of(await self._database.look_up(accounts.BY_TENANT, {"id": tenant_id}))
+
+    async def put_tenant(self, tenant: Tenant) -> None:
+        """Makes the tenant, or gives it these values."""
+        await self._database.write(accounts.put_tenant, tenant, self._clock())
+
+    async def add_key(self, key_hash: bytes, key: ApiKey) -> None:
+        """Adds a key; NotFound where there is no such tenant."""
+        await self._database.write(accounts.add_key, key_hash, key)
+
+    async def revoke_key(self, key_id: str) -> None:
+        """Ends a key for good; NotFound where there is no valid one of that id."""
+        await self._database.write(accounts.revoke_key, key_id, self._clock())
+
+    async def keys(self) -> tuple[ApiKey, ...]:
+        """Every key, oldest first."""
+        return await self._database.read(accounts.list_keys)
+
+    async def valid_keys(self) -> int:
+        """How many keys are not revoked."""
+        return await self._database.read(accounts.valid_keys)
+
+    # ── upkeep and figures ───────────────────────────────────────────────────────────────────────
+
+    async def flush(self, counted: Mapping[UsageKey, UsageCount], served: Mapping[bytes, int]) -> None:
+        """Adds usage, and hits by content hash, that were counted in memory."""
+        await self._database.write(_flush, counted, served, self._clock())
+
+    async def statistics(self, tenant: str | None = None) -> Statistics:
+        """What is kept and counted, of one tenant or of all."""
+        return await self._database.read(usage.statistics, tenant)
+
+    async def newest_change(self) -> int:
+        """The change log's newest number; 0 where it is empty."""
+        rows = await self._database.look_up(changes.NEWEST, {})
+        return rows[0][0] or 0
+
+    async def changes_since(self, sequence: int) -> Sequence[Change]:
+        """The entries after one, oldest first, at most a thousand."""
+        return changes.changes_of(await self._database.look_up(changes.SINCE, {"sequence": sequence}))
+
+    async def secret(self, name: str) -> str:
+        """This catalog's secret of that name, made at first use."""
+        return await self._database.write(leases.plant, f"secret:{name}", secrets.token_urlsafe(32))
+
+    async def identity(self) -> str:
+        """This catalog's id, which its blobs carry."""
+        return await self._database.write(leases.plant, "catalog", secrets.token_hex(8))
+
+    async def aclose(self) -> None:
+        """Frees the database. Called once, last."""
+        await self._database.aclose()
+
+    def _living(self, found: Sequence[Asset]) -> tuple[Asset, ...]:
+        now = self._clock()
+        return tuple(asset for asset in found if asset.lives(now))
+
+
+def _flush(
+    connection: Connection, counted: Mapping[UsageKey, UsageCount], served: Mapping[bytes, int], now: float
+) -> None:
+    usage.add(connection, counted)
+    assets.touch(connection, served, now)
+    leases.tidy(connection, now)
+    changes.trim(connection, now - _CHANGES_STAY)

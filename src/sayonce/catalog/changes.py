@@ -1,0 +1,38 @@
+"""The change log: what everybody's memory must forget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, delete, func, insert, literal_column, select
+
+from sayonce.catalog.database import Lookup
+from sayonce.catalog.records import Change
+from sayonce.catalog.tables import changes
+
+#: Entries that came after one.
+SINCE = Lookup(
+    select(changes.c.sequence, changes.c.kind, changes.c.subject)
+    .where(changes.c.sequence > bindparam("sequence"))
+    .order_by(changes.c.sequence)
+    .limit(literal_column("1000"))
+)
+
+#: The newest entry's number.
+NEWEST = Lookup(select(func.max(changes.c.sequence)))
+
+
+def append(connection: Connection, kind: str, subject: str, now: float) -> None:
+    """Adds an entry, within the transaction that changes what it tells of."""
+    connection.execute(insert(changes).values(kind=kind, subject=subject, at=now))
+
+
+def trim(connection: Connection, before: float) -> None:
+    """Deletes entries that every living process has long read."""
+    connection.execute(delete(changes).where(changes.c.at < before))
+
+
+def changes_of(rows: Sequence[tuple[Any, ...]]) -> tuple[Change, ...]:
+    """The records of a lookup's rows."""
+    return tuple(Change(*row) for row in rows)

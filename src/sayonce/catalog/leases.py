@@ -1,0 +1,234 @@
+"""Taking off and landing: one transaction each.
+
+A fence is a number that only rises, over the whole catalog: whoever takes off gets the next. A landing demands
+that its fence is still the lease's, so a holder that overslept its lease, or whose recipe was deleted meanwhile,
+lands nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, delete, func, select, update
+
+from sayonce.catalog import assets as kept
+from sayonce.catalog import changes
+from sayonce.catalog.database import Lookup
+from sayonce.catalog.records import Asset, Blob, Held, Kept, Lease, Progress, Spent, TakeOff, Use
+from sayonce.catalog.tables import assets, doubts, facts, leases, spending, tenants
+from sayonce.catalog.upserts import accumulate, insert_or_nothing, upsert
+from sayonce.errors import BudgetSpent, FenceLost
+
+#: How long a failed lease stays for those who waited for it elsewhere, in seconds.
+_FAILURE_STAYS = 10.0
+
+#: Where another's flight stands.
+PROGRESS = Lookup(
+    select(leases.c.fence, leases.c.expires, leases.c.failure).where(
+        leases.c.recipe_hash == bindparam("recipe_hash")
+    )
+)
+
+
+def progress_of(rows: Sequence[tuple[Any, ...]]) -> Progress | None:
+    """The record of the lookup's rows; None where nobody flies."""
+    return Progress(*rows[0]) if rows else None
+
+
+def take_off(connection: Connection, wish: TakeOff, life: float, now: float) -> Lease | Held | Kept:
+    """Gives the lease for `life` seconds, unless the recipe is kept or another holds it. BudgetSpent where the
+    tenant cannot pay."""
+    found = _what_will_do(kept.kept(connection, wish.recipe_hash, now), wish)
+    if found:
+        return Kept(found)
+    held = _held(connection, wish.recipe_hash, now)
+    if held is not None:
+        return held
+    _refuse_overspending(connection, wish, now)
+    return _lease(connection, wish, life, now)
+
+
+def renew(connection: Connection, lease: Lease, life: float, now: float) -> Lease:
+    """The lease with a new expiry; FenceLost where another holds it now."""
+    mine = (leases.c.recipe_hash == lease.recipe_hash) & (leases.c.fence == lease.fence)
+    renewed = connection.execute(update(leases).where(mine, leases.c.failure.is_(None)).values(expires=now + life))
+    _demand_one(connection, renewed.rowcount)
+    return Lease(lease.recipe_hash, lease.fence, now + life)
+
+
+def land(
+    connection: Connection, lease: Lease, asset: Asset, use: Use, spent: Spent | None, *, alone: bool, now: float
+) -> tuple[Blob, ...]:
+    """Gives the lease back and keeps the asset; with `alone`, in place of every variant of its recipe. Answers the
+    blobs that no row names any more. FenceLost where the lease is another's by now: then nothing has changed."""
+    _give_back(connection, lease)
+    settle(connection, spent, now)
+    connection.execute(delete(doubts).where(doubts.c.recipe_hash == lease.recipe_hash))
+    orphans = kept.remove_variants(connection, asset.recipe_hash, asset.content_hash, now) if alone else ()
+    replaced = connection.execute(
+        select(func.count()).where(assets.c.content_hash == asset.content_hash)
+    ).scalar_one()
+    if replaced:
+        changes.append(connection, "asset", asset.content_hash.hex(), now)
+    orphans += kept.keep(connection, asset, use)
+    return tuple(blob for blob in orphans if not kept.path_in_use(connection, blob))
+
+
+def land_unchanged(connection: Connection, lease: Lease, spent: Spent | None, now: float) -> None:
+    """Gives the lease back after a refresh that brought the very bytes that are kept."""
+    _give_back(connection, lease)
+    settle(connection, spent, now)
+
+
+def land_variant(
+    connection: Connection, source: Asset, variant: Asset, use: Use, now: float
+) -> tuple[Blob, ...] | None:
+    """Keeps a transcoded variant while its source is still kept as it was; None where it is not. A variant that
+    another process landed first stays."""
+    living = connection.execute(
+        select(func.count()).where(assets.c.content_hash == source.content_hash, assets.c.digest == source.digest)
+    ).scalar_one()
+    if not living:
+        return None
+    there = kept.kept(connection, variant.recipe_hash, now)
+    if any(asset.content_hash == variant.content_hash for asset in there):
+        return tuple(blob for blob in variant.blobs if not kept.path_in_use(connection, blob))
+    return kept.keep(connection, variant, use)
+
+
+def release(
+    connection: Connection, lease: Lease, spent: Spent | None, *, failure: str | None, doubted: bool, now: float
+) -> None:
+    """Gives the lease back without a landing. Whoever waits elsewhere finds `failure`, if there is one; `doubted`
+    notes an implausible answer. Does nothing to another's lease."""
+    settle(connection, spent, now)
+    if doubted:
+        connection.execute(insert_or_nothing(connection, doubts, {"recipe_hash": lease.recipe_hash, "at": now}))
+    mine = (leases.c.recipe_hash == lease.recipe_hash) & (leases.c.fence == lease.fence)
+    if failure is None:
+        connection.execute(delete(leases).where(mine))
+    else:
+        connection.execute(update(leases).where(mine).values(failure=failure, expires=now, reserved=0.0))
+
+
+def is_doubted(connection: Connection, recipe_hash: bytes) -> bool:
+    """Whether an implausible answer was noted before."""
+    return connection.execute(select(func.count()).where(doubts.c.recipe_hash == recipe_hash)).scalar_one() > 0
+
+
+def remove(connection: Connection, content_hash: bytes, now: float) -> tuple[Blob, ...] | None:
+    """Deletes the recipe of a content hash, every variant and use of it, and takes the lease of a flight that is
+    making it, which so cannot land. None where there is neither."""
+    recipe_hash = kept.recipe_of(connection, content_hash) or _flying(connection, content_hash)
+    if recipe_hash is None:
+        return None
+    connection.execute(delete(leases).where(leases.c.recipe_hash == recipe_hash))
+    orphans = kept.remove_recipe(connection, recipe_hash, now)
+    changes.append(connection, "recipe", recipe_hash.hex(), now)
+    return tuple(blob for blob in orphans if not kept.path_in_use(connection, blob))
+
+
+def tidy(connection: Connection, now: float) -> None:
+    """Deletes what is left of leases that ended long ago."""
+    connection.execute(delete(leases).where(leases.c.expires < now - _FAILURE_STAYS))
+
+
+def settle(connection: Connection, spent: Spent | None, now: float) -> None:
+    """Adds a generation's cost to what its tenant has spent this month."""
+    if spent is not None and spent.cost:
+        row = {"tenant": spent.tenant, "month": month(now), "spent": spent.cost}
+        connection.execute(accumulate(connection, spending, row, key=["tenant", "month"], add=["spent"]))
+
+
+def month(now: float) -> str:
+    """The month of a moment, as budgets name it: `2026-11`."""
+    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m")
+
+
+def _what_will_do(found: tuple[Asset, ...], wish: TakeOff) -> tuple[Asset, ...]:
+    if not wish.any_format:
+        found = tuple(asset for asset in found if asset.content_hash == wish.content_hash)
+    if wish.refresh:
+        since = wish.since
+        found = tuple(asset for asset in found if since is not None and asset.made_at >= since)
+    return found
+
+
+def _held(connection: Connection, recipe_hash: bytes, now: float) -> Held | None:
+    row = connection.execute(
+        select(leases.c.fence, leases.c.expires, leases.c.refresh).where(
+            leases.c.recipe_hash == recipe_hash, leases.c.expires > now
+        )
+    ).one_or_none()
+    return None if row is None else Held(*row)
+
+
+def _refuse_overspending(connection: Connection, wish: TakeOff, now: float) -> None:
+    budget = connection.execute(select(tenants.c.budget).where(tenants.c.id == wish.tenant)).scalar_one_or_none()
+    if budget is None or wish.estimate == 0:
+        return
+    spent = connection.execute(
+        select(func.sum(spending.c.spent)).where(spending.c.tenant == wish.tenant, spending.c.month == month(now))
+    ).scalar_one()
+    reserved = connection.execute(
+        select(func.sum(leases.c.reserved)).where(leases.c.tenant == wish.tenant, leases.c.expires > now)
+    ).scalar_one()
+    if (spent or 0.0) + (reserved or 0.0) + wish.estimate > budget:
+        raise BudgetSpent(
+            f"The month's budget of {budget:.2f} USD does not cover this.",
+            remedy="What is kept is still served; raise the tenant's budget to have new texts spoken.",
+        )
+
+
+def _lease(connection: Connection, wish: TakeOff, life: float, now: float) -> Lease:
+    fence = next_fence(connection)
+    row = {
+        "recipe_hash": wish.recipe_hash,
+        "content_hash": wish.content_hash,
+        "fence": fence,
+        "holder": wish.holder,
+        "tenant": wish.tenant,
+        "refresh": wish.refresh,
+        "reserved": wish.estimate,
+        "expires": now + life,
+        "failure": None,
+    }
+    connection.execute(upsert(connection, leases, row, key=["recipe_hash"], replace=list(row)))
+    return Lease(wish.recipe_hash, fence, now + life)
+
+
+def next_fence(connection: Connection) -> int:
+    """A number higher than any before it."""
+    now = connection.execute(select(facts.c.value).where(facts.c.name == "fence").with_for_update()).scalar_one()
+    fence = int(now) + 1
+    connection.execute(update(facts).where(facts.c.name == "fence").values(value=str(fence)))
+    return fence
+
+
+def _give_back(connection: Connection, lease: Lease) -> None:
+    mine = (leases.c.recipe_hash == lease.recipe_hash) & (leases.c.fence == lease.fence)
+    _demand_one(connection, connection.execute(delete(leases).where(mine)).rowcount)
+
+
+def _demand_one(connection: Connection, rows: int) -> None:
+    if rows != 1:
+        raise FenceLost(
+            "The lease passed to another holder, or its recipe was deleted; nothing was kept.",
+            backend=connection.dialect.name,
+        )
+
+
+def _flying(connection: Connection, content_hash: bytes) -> bytes | None:
+    found: bytes | None = connection.execute(
+        select(leases.c.recipe_hash).where(leases.c.content_hash == content_hash)
+    ).scalar_one_or_none()
+    return found
+
+
+def plant(connection: Connection, name: str, value: str) -> str:
+    """A fact's value, which is `value` if it had none yet."""
+    connection.execute(insert_or_nothing(connection, facts, {"name": name, "value": value}))
+    planted: str = connection.execute(select(facts.c.value).where(facts.c.name == name)).scalar_one()
+    return planted

@@ -1,0 +1,205 @@
+"""The catalog's rows as the rest of sayonce sees them. Times are seconds since 1970, money is USD."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sayonce.speech.chunks import Mark
+from sayonce.speech.formats import AudioFormat
+from sayonce.speech.requests import Owner, Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """One copy of an asset's bytes. `path` is as it was written, never recomputed."""
+
+    storage: str
+    path: str
+    digest: bytes
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asset:
+    """What is kept of one content hash. `cost` is None where no price is known."""
+
+    content_hash: bytes
+    recipe_hash: bytes
+    format: AudioFormat
+    owner: Owner
+    upstream: str
+    model: str | None
+    voice: str | None
+    language: str | None
+    text: str | None
+    characters: int
+    size: int
+    digest: bytes
+    duration: float
+    sample_rate: int
+    marks: tuple[Mark, ...]
+    cost: float | None
+    transcoded: bool
+    flags: frozenset[str]
+    made_at: float
+    until: float | None
+    blobs: tuple[Blob, ...]
+
+    def lives(self, now: float) -> bool:
+        """Whether it may still be served."""
+        return self.until is None or now < self.until
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """Why an asset is kept, and for how long. A plain request's is `Use("request")`."""
+
+    kind: str
+    name: str = ""
+    sequence: int = 0
+    speaker: str | None = None
+    keep_until: float | None = None
+    pinned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TakeOff:
+    """The wish to fly a recipe. `estimate` is reserved from the tenant's budget until the landing."""
+
+    recipe_hash: bytes
+    content_hash: bytes
+    tenant: str
+    holder: str
+    estimate: float = 0.0
+    refresh: bool = False
+    #: A refresh that someone else landed after this moment will do; None where none does.
+    since: float | None = None
+    #: Whether another format of the recipe will do (it is transcoded) or only the very asset.
+    any_format: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to fly one recipe, until `expires` unless renewed. Only the newest `fence` lands."""
+
+    recipe_hash: bytes
+    fence: int
+    expires: float
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Somebody else flies: wait for fence `fence`, or until it expires."""
+
+    fence: int
+    expires: float
+    refresh: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """It is kept already: the assets of the recipe, one a format."""
+
+    assets: tuple[Asset, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a flight stands that somebody else leads. `failure` is how it ended, where it did."""
+
+    fence: int
+    expires: float
+    failure: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a generation cost and whose it was, for rollups and budgets."""
+
+    tenant: str
+    upstream: str
+    model: str | None
+    voice: str | None
+    characters: int
+    cost: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """One customer of the gateway. None: the settings' default."""
+
+    id: str
+    rate: float | None = None
+    burst: float | None = None
+    budget: float | None = None
+    public: bool = False
+    disabled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key's row; the key itself is nowhere."""
+
+    id: str
+    tenant: str
+    label: str
+    roles: frozenset[str]
+    made_at: float
+    revoked_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One entry of the change log."""
+
+    sequence: int
+    kind: str
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class UsageKey:
+    """What usage is counted by. `hour` is the hour's first second."""
+
+    hour: int
+    tenant: str
+    upstream: str
+    model: str
+    voice: str
+
+
+@dataclass(slots=True)
+class UsageCount:
+    """How often, how much. `saved` is what hits and joins would have cost."""
+
+    hits: int = 0
+    joined: int = 0
+    misses: int = 0
+    bypassed: int = 0
+    errors: int = 0
+    characters: int = 0
+    spent: float = 0.0
+    saved: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What the catalog holds and has counted, of one tenant or of all."""
+
+    assets: int
+    bytes: int
+    duration: float
+    count: UsageCount
+    by_upstream: Mapping[str, UsageCount]
+
+
+def owner_of(tenant: str, scope: str, owner: str | None) -> Owner:
+    """The owner whose user's or session's name stands in a row's one column."""
+    kind = Scope(scope)
+    return Owner(
+        tenant=tenant,
+        scope=kind,
+        user=owner if kind is Scope.USER else None,
+        session=owner if kind is Scope.SESSION else None,
+    )

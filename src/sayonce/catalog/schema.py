@@ -1,0 +1,43 @@
+"""Brings a database's schema to this version, and says so clearly when it cannot."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from sqlalchemy import Connection, inspect, text
+
+from sayonce.catalog.tables import SCHEMA_VERSION
+from sayonce.errors import SchemaMismatch
+
+
+def version(connection: Connection) -> str | None:
+    """The schema's version; None in an empty database."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+
+
+def upgrade(connection: Connection, *, backend: str) -> None:
+    """Runs the migrations that are missing, within the connection's transaction. SchemaMismatch where the
+    database is newer than this version of sayonce."""
+    found = version(connection)
+    if found == SCHEMA_VERSION:
+        return
+    if found is not None and found > SCHEMA_VERSION:
+        raise SchemaMismatch(
+            f"The catalog's schema is version {found}; this sayonce knows {SCHEMA_VERSION}.",
+            backend=backend,
+            remedy="Run the newer version of sayonce, or use another data folder.",
+        )
+    _migrate(connection)
+
+
+def _migrate(connection: Connection) -> None:
+    # Alembic takes a moment to load, and a database that is up to date never needs it.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(files("sayonce.catalog") / "migrations"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

@@ -1,0 +1,200 @@
+"""The catalog in one SQLite file, in WAL: readers never wait for the writer, and processes share it.
+
+Two threads, each with one connection that stays open: one looks up, one writes. A query is one hop to its thread,
+which is what a point lookup costs (`bench/lookup.py`); opening a connection each time cost 500 times the query.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import Connection, Engine, StaticPool, create_engine, event
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.exc import DBAPIError
+
+from sayonce.catalog import schema
+from sayonce.catalog.database import Database, Lookup
+from sayonce.catalog.tables import SCHEMA_VERSION
+from sayonce.errors import CatalogUnavailable
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+# How long a writer waits for another process's transaction. Ours take milliseconds; past this, law 5 is better.
+_PATIENCE = 2.0
+# How long a database that failed is left alone before it is tried again.
+_PAUSE = 1.0
+
+
+class SqliteDatabase(Database):
+    """The database in the file `path`, made with its folder where it is missing."""
+
+    backend = "sqlite"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._reader = _Thread(path, "catalog-reader")
+        self._writer = _Thread(path, "catalog-writer")
+
+    async def look_up(self, lookup: Lookup, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
+        return await self._reader.run(partial(_look_up, lookup, parameters))
+
+    async def read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._reader.run(lambda link: link.transact("BEGIN", query, *args, **kwargs))
+
+    async def write(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._writer.run(lambda link: link.durably(True, query, *args, **kwargs))
+
+    async def note(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._writer.run(lambda link: link.durably(False, query, *args, **kwargs))
+
+    async def aclose(self) -> None:
+        await asyncio.gather(self._reader.aclose(), self._writer.aclose())
+
+
+def _look_up(lookup: Lookup, parameters: Mapping[str, object], link: _Link) -> Sequence[tuple[Any, ...]]:
+    statement = lookup.compiled.get("sqlite")
+    if statement is None:
+        statement = lookup.compiled["sqlite"] = str(
+            lookup.statement.compile(dialect=sqlite.dialect(paramstyle="named"))
+        )
+    return link.driver.execute(statement, parameters).fetchall()
+
+
+class _Thread:
+    """A thread with one link to the database, opened at first use and again after a failure."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._path = path
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._link: _Link | None = None
+        self._failed: CatalogUnavailable | None = None
+        self._failed_at = 0.0
+
+    async def run(self, job: Callable[[_Link], T]) -> T:
+        # A database that just failed is not asked again at once: in trouble, requests go on without it (law 5).
+        if self._failed is not None and time.monotonic() - self._failed_at < _PAUSE:
+            raise CatalogUnavailable(self._failed.message, backend="sqlite", remedy=self._failed.remedy)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._work, job)
+
+    async def aclose(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._pool, self._unlink)
+        self._pool.shutdown(wait=False)
+
+    def _work(self, job: Callable[[_Link], T]) -> T:
+        try:
+            if self._link is None:
+                self._link = _Link(self._path)
+            result = job(self._link)
+        except (DBAPIError, sqlite3.Error, OSError) as error:
+            self._unlink()
+            self._failed, self._failed_at = _unavailable(error, self._path), time.monotonic()
+            raise self._failed from error
+        self._failed = None
+        return result
+
+    def _unlink(self) -> None:
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+
+class _Link:
+    """One open connection, with SQLAlchemy's view of it, used by one thread."""
+
+    # Only one link of a process brings the schema up to date; others of other processes wait in SQLite.
+    _upgrading = threading.Lock()
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Implicit transactions off: BEGIN says itself which kind it is.
+        self.driver = sqlite3.connect(
+            path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
+        try:
+            self._set_up()
+        except BaseException:
+            self.driver.close()
+            raise
+
+    def _set_up(self) -> None:
+        self.driver.execute("PRAGMA foreign_keys = ON")
+        self.driver.execute("PRAGMA cache_size = -16000")
+        self._begin = "BEGIN IMMEDIATE"
+        self._engine = _engine(self)
+        with self._upgrading:
+            # A schema that is current needs no lock, so a writer elsewhere keeps no reader from opening.
+            if self.transact("BEGIN", schema.version) != SCHEMA_VERSION:
+                self._make_wal()
+                self.transact("BEGIN IMMEDIATE", schema.upgrade, backend="sqlite")
+
+    def transact(
+        self, begin: str, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        self._begin = begin
+        with self._engine.begin() as connection:
+            return query(connection, *args, **kwargs)
+
+    def durably(
+        self, durable: bool, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        # FULL syncs the WAL at each commit; NORMAL at a checkpoint, and so may forget, but never break.
+        self.driver.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        return self.transact("BEGIN IMMEDIATE", query, *args, **kwargs)
+
+    def begin(self) -> None:
+        self.driver.execute(self._begin)
+
+    def close(self) -> None:
+        self._engine.dispose()
+        self.driver.close()
+
+    def _make_wal(self) -> None:
+        # Changing the journal mode does not wait for other processes as all else does.
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                self.driver.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
+
+
+def _engine(link: _Link) -> Engine:
+    engine = create_engine("sqlite://", creator=lambda: link.driver, poolclass=StaticPool)
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        link.begin()
+
+    return engine
+
+
+def _unavailable(error: Exception, path: Path) -> CatalogUnavailable:
+    reason = str(error.orig if isinstance(error, DBAPIError) else error)
+    return CatalogUnavailable(
+        f"The catalog {path} cannot be used: {reason}.", backend="sqlite", remedy=_remedy(reason)
+    )
+
+
+def _remedy(reason: str) -> str:
+    remedies = {
+        "locked": "Another process holds it; it is tried again by itself.",
+        "malformed": "It is damaged: restore it from a copy, or move it away to begin a new one.",
+        "not a database": "It is damaged: restore it from a copy, or move it away to begin a new one.",
+        "full": "The disk is full: free some space.",
+        "readonly": "Give the gateway the right to write to its data folder.",
+        "unable to open": "See that its folder is there and can be written to.",
+    }
+    return next((remedy for sign, remedy in remedies.items() if sign in reason), "It is tried again by itself.")

@@ -1,0 +1,192 @@
+"""The catalog's tables. Hashes are 32 raw bytes, times are seconds since 1970 (UTC), money is USD."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+#: The newest migration. A test holds it against the migrations' own head.
+SCHEMA_VERSION = "0001"
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite numbers its rows by itself only in a column of type INTEGER.
+_RowId = BigInteger().with_variant(Integer, "sqlite")
+
+#: Single values of the whole catalog: its id, its secrets, the newest fence.
+facts = Table(
+    "facts",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+#: One row a content hash: what is kept.
+assets = Table(
+    "assets",
+    metadata,
+    Column("id", _RowId, primary_key=True, autoincrement=True),
+    Column("content_hash", LargeBinary, nullable=False, unique=True),
+    Column("recipe_hash", LargeBinary, nullable=False),
+    Column("format", Text, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("owner", Text),  # the user's or the session's name, in their scopes
+    Column("upstream", Text, nullable=False),
+    Column("model", Text),
+    Column("voice", Text),
+    Column("language", Text),
+    Column("text", Text),  # NULL with keep_text = false
+    Column("characters", Integer, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("duration", Float, nullable=False),
+    Column("sample_rate", Integer, nullable=False),
+    Column("marks", Text),  # JSON: [[start, end, first, length, kind], …]
+    Column("cost", Float),  # NULL where no price is known; 0 for a transcoded variant
+    Column("transcoded", Boolean, nullable=False),
+    Column("flags", Text, nullable=False),  # comma-separated: implausible
+    Column("made_at", Float, nullable=False),
+    Column("until", Float),  # NULL is forever; the longest of its uses
+    Column("used_at", Float, nullable=False),
+    Column("hits", BigInteger, nullable=False),
+    UniqueConstraint("recipe_hash", "format"),
+)
+
+#: One copy of an asset's bytes, by the path as it was written.
+blobs = Table(
+    "blobs",
+    metadata,
+    Column("id", _RowId, primary_key=True, autoincrement=True),
+    Column("asset", _RowId, ForeignKey("assets.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("storage", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("until", Float),
+    UniqueConstraint("storage", "path"),
+)
+
+#: Why an asset is kept. `request` holds what is yet to be made.
+uses = Table(
+    "uses",
+    metadata,
+    Column("id", _RowId, primary_key=True, autoincrement=True),
+    Column("content_hash", LargeBinary, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("speaker", Text),
+    Column("at", Float, nullable=False),
+    Column("keep_until", Float),
+    Column("pinned", Boolean, nullable=False),
+    Column("request", Text),
+    UniqueConstraint("content_hash", "kind", "name", "sequence"),
+    Index(None, "kind", "name", "sequence"),
+)
+
+#: The right to fly one recipe. A released lease is gone; a failed one stays a while, so that those who waited
+#: for it on other machines learn of the failure instead of trying in turn.
+leases = Table(
+    "leases",
+    metadata,
+    Column("recipe_hash", LargeBinary, primary_key=True),
+    Column("content_hash", LargeBinary, nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("holder", Text, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("refresh", Boolean, nullable=False),
+    Column("reserved", Float, nullable=False),
+    Column("expires", Float, nullable=False, index=True),
+    Column("failure", Text),  # JSON: {"error", "message", …}; see cluster.failures
+)
+
+#: Recipes whose first answer was implausibly long or short: a second such answer is believed.
+doubts = Table(
+    "doubts",
+    metadata,
+    Column("recipe_hash", LargeBinary, primary_key=True),
+    Column("at", Float, nullable=False),
+)
+
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("rate", Float),  # requests a second; NULL: the setting's
+    Column("burst", Float),
+    Column("budget", Float),  # USD a month; NULL: none
+    Column("public", Boolean, nullable=False),
+    Column("disabled", Boolean, nullable=False),
+    Column("made_at", Float, nullable=False),
+)
+
+#: API keys by their SHA-256: the key itself is shown once and kept nowhere.
+keys = Table(
+    "keys",
+    metadata,
+    Column("key_hash", LargeBinary, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("tenant", Text, ForeignKey("tenants.id"), nullable=False, index=True),
+    Column("label", Text, nullable=False),
+    Column("roles", Text, nullable=False),  # comma-separated: speak, share, admin
+    Column("made_at", Float, nullable=False),
+    Column("revoked_at", Float),
+)
+
+#: What each tenant has spent in each month ("2026-11"), for its budget.
+spending = Table(
+    "spending",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("month", Text, primary_key=True),
+    Column("spent", Float, nullable=False),
+)
+
+#: Usage rollups. `hour` is the hour's first second; `saved` is what hits and joins would have cost.
+usage = Table(
+    "usage",
+    metadata,
+    Column("hour", BigInteger, primary_key=True),
+    Column("tenant", Text, primary_key=True),
+    Column("upstream", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("voice", Text, primary_key=True),
+    Column("hits", BigInteger, nullable=False),
+    Column("joined", BigInteger, nullable=False),
+    Column("misses", BigInteger, nullable=False),
+    Column("bypassed", BigInteger, nullable=False),
+    Column("errors", BigInteger, nullable=False),
+    Column("characters", BigInteger, nullable=False),
+    Column("spent", Float, nullable=False),
+    Column("saved", Float, nullable=False),
+)
+
+#: What changed, for everyone's memory: each process reads what came after the last it has seen.
+changes = Table(
+    "changes",
+    metadata,
+    Column("sequence", _RowId, primary_key=True, autoincrement=True),
+    Column("kind", Text, nullable=False),  # asset, recipe, key, tenant, settings
+    Column("subject", Text, nullable=False),
+    Column("at", Float, nullable=False, index=True),
+    sqlite_autoincrement=True,
+)

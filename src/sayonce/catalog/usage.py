@@ -1,0 +1,61 @@
+"""Usage rollups, and the figures made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from sayonce.catalog.records import Statistics, UsageCount, UsageKey
+from sayonce.catalog.tables import assets, usage
+from sayonce.catalog.upserts import accumulate
+
+_KEY = ["hour", "tenant", "upstream", "model", "voice"]
+_COUNTS = ["hits", "joined", "misses", "bypassed", "errors", "characters", "spent", "saved"]
+
+
+def add(connection: Connection, counted: Mapping[UsageKey, UsageCount]) -> None:
+    """Adds what was counted since the last time; any number of processes may."""
+    for key, count in counted.items():
+        row = {
+            "hour": key.hour,
+            "tenant": key.tenant,
+            "upstream": key.upstream,
+            "model": key.model,
+            "voice": key.voice,
+            **asdict(count),
+        }
+        connection.execute(accumulate(connection, usage, row, key=_KEY, add=_COUNTS))
+
+
+def statistics(connection: Connection, tenant: str | None) -> Statistics:
+    """Figures of one tenant, or of all."""
+    ours: Any = True if tenant is None else assets.c.tenant == tenant
+    number, size, duration = connection.execute(
+        select(func.count(), func.sum(assets.c.size), func.sum(assets.c.duration)).select_from(assets).where(ours)
+    ).one()
+    by_upstream = _by_upstream(connection, tenant)
+    return Statistics(
+        assets=number,
+        bytes=int(size or 0),
+        duration=duration or 0.0,
+        count=_total(by_upstream),
+        by_upstream=by_upstream,
+    )
+
+
+def _by_upstream(connection: Connection, tenant: str | None) -> dict[str, UsageCount]:
+    ours: Any = True if tenant is None else usage.c.tenant == tenant
+    sums = [func.sum(usage.c[name]) for name in _COUNTS]
+    rows = connection.execute(select(usage.c.upstream, *sums).where(ours).group_by(usage.c.upstream))
+    return {row[0]: UsageCount(*(int(n) for n in row[1:7]), *row[7:9]) for row in rows}
+
+
+def _total(counts: Mapping[str, UsageCount]) -> UsageCount:
+    total = UsageCount()
+    for count in counts.values():
+        for name in _COUNTS:
+            setattr(total, name, getattr(total, name) + getattr(count, name))
+    return total
