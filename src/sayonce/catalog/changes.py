@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, literal_column, select
+from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
 from sayonce.catalog.database import Lookup
 from sayonce.catalog.records import Change
@@ -16,7 +16,7 @@ SINCE = Lookup(
     select(changes.c.sequence, changes.c.kind, changes.c.subject)
     .where(changes.c.sequence > bindparam("sequence"))
     .order_by(changes.c.sequence)
-    .limit(literal_column("1000"))
+    .limit(1_000)
 )
 
 #: The newest entry's number.

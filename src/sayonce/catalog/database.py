@@ -10,18 +10,26 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Select
+from sqlalchemy import Connection, Dialect, Select
 
 T = TypeVar("T")
 P = ParamSpec("P")
 
 
 class Lookup:
-    """A point lookup: a statement with named parameters, compiled once for each dialect that asks."""
+    """A point lookup: a statement with named parameters, compiled once."""
 
     def __init__(self, statement: Select[Any]) -> None:
         self.statement = statement
-        self.compiled: dict[str, str] = {}
+        self._compiled: dict[str, tuple[str, Mapping[str, object]]] = {}
+
+    def compiled(self, dialect: Dialect) -> tuple[str, Mapping[str, object]]:
+        """Its text in a dialect, and the values of the parameters that it brings itself."""
+        known = self._compiled.get(dialect.name)
+        if known is None:
+            fresh = self.statement.compile(dialect=dialect)
+            known = self._compiled[dialect.name] = (str(fresh), fresh.params)
+        return known
 
 
 class Database(ABC):

@@ -28,6 +28,8 @@ from sayonce.errors import CatalogUnavailable
 T = TypeVar("T")
 P = ParamSpec("P")
 
+_DIALECT = sqlite.dialect(paramstyle="named")
+
 # How long a writer waits for another process's transaction. Ours take milliseconds; past this, law 5 is better.
 _PATIENCE = 2.0
 # How long a database that failed is left alone before it is tried again.
@@ -61,12 +63,8 @@ class SqliteDatabase(Database):
 
 
 def _look_up(lookup: Lookup, parameters: Mapping[str, object], link: _Link) -> Sequence[tuple[Any, ...]]:
-    statement = lookup.compiled.get("sqlite")
-    if statement is None:
-        statement = lookup.compiled["sqlite"] = str(
-            lookup.statement.compile(dialect=sqlite.dialect(paramstyle="named"))
-        )
-    return link.driver.execute(statement, parameters).fetchall()
+    statement, brought = lookup.compiled(_DIALECT)
+    return link.driver.execute(statement, {**brought, **parameters}).fetchall()
 
 
 class _Thread:
