@@ -27,8 +27,8 @@ from sayonce.catalog.records import (
     Use,
 )
 
-# How long change-log entries stay, in seconds: a process that read nothing for so long starts with empty memory.
-_CHANGES_STAY = 3_600.0
+#: How long change-log entries stay, in seconds: who read nothing for half of that must forget everything.
+CHANGES_STAY = 3_600.0
 
 
 class Catalog:
@@ -89,13 +89,17 @@ class Catalog:
         to delete next."""
         return await self._database.write(leases.land_variant, source, variant, use, self._clock())
 
-    async def release(
-        self, lease: Lease, spent: Spent | None = None, *, failure: str | None = None, doubted: bool = False
-    ) -> None:
+    async def release(self, lease: Lease, *, failure: str | None = None) -> None:
         """Gives the lease back without a landing; those who wait elsewhere find `failure`."""
-        await self._database.note(
-            leases.release, lease, spent, failure=failure, doubted=doubted, now=self._clock()
-        )
+        await self._database.note(leases.release, lease, failure, self._clock())
+
+    async def book(self, spent: Spent) -> None:
+        """Adds what a generation cost that did not land to what its tenant has spent."""
+        await self._database.note(leases.settle, spent, self._clock())
+
+    async def doubt(self, recipe_hash: bytes) -> None:
+        """Notes an implausible answer: a second one is believed."""
+        await self._database.note(leases.doubt, recipe_hash, self._clock())
 
     async def is_doubted(self, recipe_hash: bytes) -> bool:
         """Whether an implausible answer was noted before."""
@@ -174,4 +178,4 @@ def _flush(
     usage.add(connection, counted)
     assets.touch(connection, served, now)
     leases.tidy(connection, now)
-    changes.trim(connection, now - _CHANGES_STAY)
+    changes.trim(connection, now - CHANGES_STAY)

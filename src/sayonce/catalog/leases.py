@@ -98,19 +98,19 @@ def land_variant(
     return kept.keep(connection, variant, use)
 
 
-def release(
-    connection: Connection, lease: Lease, spent: Spent | None, *, failure: str | None, doubted: bool, now: float
-) -> None:
-    """Gives the lease back without a landing. Whoever waits elsewhere finds `failure`, if there is one; `doubted`
-    notes an implausible answer. Does nothing to another's lease."""
-    settle(connection, spent, now)
-    if doubted:
-        connection.execute(insert_or_nothing(connection, doubts, {"recipe_hash": lease.recipe_hash, "at": now}))
+def release(connection: Connection, lease: Lease, failure: str | None, now: float) -> None:
+    """Gives the lease back without a landing. Whoever waits elsewhere finds `failure`, if there is one. Does
+    nothing to another's lease."""
     mine = (leases.c.recipe_hash == lease.recipe_hash) & (leases.c.fence == lease.fence)
     if failure is None:
         connection.execute(delete(leases).where(mine))
     else:
         connection.execute(update(leases).where(mine).values(failure=failure, expires=now, reserved=0.0))
+
+
+def doubt(connection: Connection, recipe_hash: bytes, now: float) -> None:
+    """Notes an implausible answer."""
+    connection.execute(insert_or_nothing(connection, doubts, {"recipe_hash": recipe_hash, "at": now}))
 
 
 def is_doubted(connection: Connection, recipe_hash: bytes) -> bool:

@@ -1,0 +1,1 @@
+"""What processes share: the right to fly, and the news of what changed."""

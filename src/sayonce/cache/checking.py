@@ -1,0 +1,68 @@
+"""Law 3: nothing broken is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import replace
+
+from sayonce.audio.check import plausible
+from sayonce.audio.encode import finalise
+from sayonce.audio.probe import Undecodable, probe
+from sayonce.cache.orders import Clip, Order
+from sayonce.cache.takes import Take
+from sayonce.catalog.records import Asset
+from sayonce.errors import BrokenAudio
+
+
+async def checked(order: Order, take: Take, *, keep_text: bool, now: float) -> Clip:
+    """The clip of a finished take, its header true and all of it decoded. BrokenAudio where it is not whole."""
+    return await asyncio.to_thread(_check, order, take, keep_text, now)
+
+
+def is_plausible(order: Order, clip: Clip) -> bool:
+    """Whether saying this text can have taken that long."""
+    recipe = order.recipe
+    return plausible(clip.asset.duration, len(recipe.text), recipe.language, float(recipe.speed))
+
+
+def flagged(clip: Clip, flag: str) -> Clip:
+    """The clip with a flag on its asset."""
+    return Clip(replace(clip.asset, flags=clip.asset.flags | {flag}), clip.data)
+
+
+def _check(order: Order, take: Take, keep_text: bool, now: float) -> Clip:
+    recipe, name = order.recipe, order.provider.upstream.name
+    try:
+        data = finalise(take.said, order.format)
+        measured = probe(data, order.format)
+    except Undecodable as error:
+        raise BrokenAudio(
+            f"'{name}' sent {order.format.codec} audio that is not whole: {error}.",
+            provider=name,
+            remedy="Try again.",
+        ) from error
+    asset = Asset(
+        content_hash=order.content_hash,
+        recipe_hash=recipe.hash,
+        format=order.format,
+        owner=recipe.owner,
+        upstream=name,
+        model=recipe.model,
+        voice=recipe.voice,
+        language=recipe.language,
+        text=recipe.text if keep_text else None,
+        characters=len(recipe.text),
+        size=len(data),
+        digest=hashlib.sha256(data).digest(),
+        duration=measured.duration,
+        sample_rate=measured.sample_rate,
+        marks=tuple(take.marks),
+        cost=order.provider.price(recipe),
+        transcoded=False,
+        flags=frozenset(),
+        made_at=now,
+        until=None,
+        blobs=(),
+    )
+    return Clip(asset, data)

@@ -1,0 +1,136 @@
+"""The story: found, or joined, or spoken."""
+
+from __future__ import annotations
+
+import asyncio
+
+from sayonce.cache.finder import Finder
+from sayonce.cache.flights import Flight
+from sayonce.cache.hot import HotTier
+from sayonce.cache.orders import Answer, Live, Order, Outcome, Whole
+from sayonce.cache.pilot import Pilot
+from sayonce.cache.shelf import Shelf
+from sayonce.cache.watch import Watch
+from sayonce.errors import CatalogError, NotKept, StorageError
+
+
+class Engine:
+    """Says what it is asked to, once. Many requests run at once."""
+
+    def __init__(self, hot: HotTier, shelf: Shelf, finder: Finder, pilot: Pilot, watch: Watch) -> None:
+        self._hot = hot
+        self._shelf = shelf
+        self._finder = finder
+        self._pilot = pilot
+        self._watch = watch
+        self._flights: dict[bytes, Flight] = {}
+
+    async def say(self, order: Order) -> Answer:
+        """The audio of an order: all of it where it is kept, else live from its first byte on. Errors are those of
+        the provider, NotKept, BudgetSpent; the cache's own troubles only mark the answer `bypass`."""
+        answer = self.recall(order)
+        if answer is not None:
+            return answer
+        try:
+            answer = await self._find(order)
+        except (CatalogError, StorageError) as trouble:
+            return self._in_trouble(order, trouble) or await self._fly(order, bypass=_hides(trouble))
+        if answer is None and order.steering.only_if_cached:
+            raise _not_kept()
+        return answer or await self._fly(order)
+
+    def recall(self, order: Order) -> Whole | None:
+        """The audio from memory, where it is there: without waiting."""
+        if order.steering.no_cache:
+            return None
+        clip = self._hot.get(order.content_hash)
+        if clip is None or not clip.kept:
+            return None
+        self._watch.hit(clip)
+        return Whole(order, Outcome.HIT, clip)
+
+    async def remove(self, content_hash: bytes) -> bool:
+        """Removes an asset with every variant of its recipe, and keeps a flight that is making it from landing.
+        Whether there was anything."""
+        asset = await self._shelf.find(content_hash)
+        remembered = self._hot.get(content_hash)
+        removed = await self._shelf.remove(content_hash)
+        for recipe_hash in {found.recipe_hash for found in (asset, remembered and remembered.asset) if found}:
+            self._hot.forget_recipe(recipe_hash)
+        return removed or remembered is not None
+
+    async def land_all(self, patience: float) -> None:
+        """Returns when every flight has landed; after `patience` seconds those still flying are called off."""
+        tasks = {flight.task for flight in self._flights.values() if flight.task is not None}
+        if not tasks:
+            return
+        _, late = await asyncio.wait(tasks, timeout=patience)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+    @property
+    def flying(self) -> int:
+        """How many flights are under way."""
+        return len(self._flights)
+
+    # ── found ────────────────────────────────────────────────────────────────────────────────────
+
+    async def _find(self, order: Order) -> Whole | None:
+        clip = None if order.steering.no_cache else await self._finder.find(order)
+        if clip is None:
+            return None
+        self._watch.hit(clip)
+        return Whole(order, Outcome.HIT, clip)
+
+    def _in_trouble(self, order: Order, trouble: CatalogError | StorageError) -> Whole | None:
+        """What memory holds although it is not kept, while the rest of the cache cannot answer."""
+        self._watch.bypass("catalog" if isinstance(trouble, CatalogError) else "storage", trouble)
+        if order.steering.only_if_cached:
+            raise trouble
+        clip = None if order.steering.no_cache else self._hot.get(order.content_hash)
+        return None if clip is None else Whole(order, Outcome.BYPASS, clip)
+
+    # ── joined, or spoken ────────────────────────────────────────────────────────────────────────
+
+    async def _fly(self, order: Order, *, bypass: bool = False) -> Answer:
+        while (flight := self._flights.get(order.recipe.hash)) is not None:
+            if flight.suits(order):
+                return await self._listen(order, flight, joined=True)
+            if order.steering.no_cache or not self._finder.transcodes:
+                await flight.over()
+            else:
+                clip = await self._finder.variant(order, await flight.landed())
+                self._watch.joined(clip.asset)
+                return Whole(order, Outcome.JOINED, clip)
+        return await self._listen(order, self._take_off(order, bypass), joined=False)
+
+    def _take_off(self, order: Order, bypass: bool) -> Flight:
+        flight = Flight(order, asked_at=self._watch.now(), bypass=bypass)
+        self._flights[order.recipe.hash] = flight
+        flight.task = asyncio.create_task(self._pilot.fly(flight))
+        flight.task.add_done_callback(lambda task: self._ended(flight, task))
+        return flight
+
+    async def _listen(self, order: Order, flight: Flight, *, joined: bool) -> Live:
+        flight.keep = flight.keep or not order.steering.no_store
+        await flight.first_piece()
+        outcome = flight.outcome
+        if joined and outcome is not Outcome.BYPASS:
+            outcome = Outcome.JOINED
+        self._watch.live(order, outcome)
+        return Live(order, outcome, flight)
+
+    def _ended(self, flight: Flight, task: asyncio.Task[None]) -> None:
+        del self._flights[flight.order.recipe.hash]
+        if not task.cancelled() and (bug := task.exception()) is not None:
+            self._watch.bug(bug)
+
+
+def _hides(trouble: CatalogError | StorageError) -> bool:
+    """Whether it may well be kept, and only cannot be read."""
+    return isinstance(trouble, StorageError)
+
+
+def _not_kept() -> NotKept:
+    return NotKept("This is not kept.", remedy="Ask without only-if-cached to have it spoken.")

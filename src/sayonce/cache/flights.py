@@ -1,0 +1,113 @@
+"""A flight: one generation in progress, and everyone who listens to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from sayonce.cache.orders import Clip, Order, Outcome
+from sayonce.errors import SayonceError
+
+
+class Flight:
+    """Its pieces are kept in order and shared by all listeners, who each remember only how far they are: a slow
+    one costs an index and holds up nobody, a late one begins at the beginning. A listener that leaves changes
+    nothing."""
+
+    def __init__(self, order: Order, *, asked_at: float, bypass: bool = False) -> None:
+        self.order = order
+        self.asked_at = asked_at
+        #: What flies it; whoever waits for the flight to be over waits for this.
+        self.task: asyncio.Task[None] | None = None
+        #: Whether the provider has spoken, and so is to be paid.
+        self.spoken = False
+        #: Whether to fly although it may be kept: because a storage in trouble does not give it.
+        self.bypass = bypass
+        #: Whether it is to be kept; a listener that wants it kept decides for all.
+        self.keep = not order.steering.no_store
+        #: What the flight turned out to be, for who started it; settled before the first piece.
+        self.outcome = Outcome.MISS if self.keep else Outcome.DISABLED
+        if bypass:
+            self.go_around()
+        self._pieces: list[bytes] = []
+        self._clip: Clip | None = None
+        self._error: SayonceError | None = None
+        self._news = asyncio.Event()
+
+    @property
+    def begun(self) -> bool:
+        """Whether a listener may have heard something."""
+        return bool(self._pieces)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come."""
+        return self._clip is not None or self._error is not None
+
+    def suits(self, order: Order) -> bool:
+        """Whether listening to it answers `order`: the same format, and spoken anew where that is asked for."""
+        anew = self.order.steering.no_cache or not order.steering.no_cache
+        return anew and order.format == self.order.format
+
+    def go_around(self) -> None:
+        """Fly although it may be kept: what holds it is in trouble."""
+        self.bypass = True
+        self.outcome = Outcome.BYPASS
+
+    def pass_on(self, piece: bytes) -> None:
+        """The next piece, to everyone."""
+        if piece:
+            self._pieces.append(piece)
+            self._tell()
+
+    def land(self, clip: Clip) -> None:
+        """It is whole. What was found kept on the way comes in one piece."""
+        if not self._pieces:
+            self._pieces.append(clip.data)
+        self._clip = clip
+        self._tell()
+
+    def fail(self, error: SayonceError) -> None:
+        """It failed: everyone is told, once. A flight that has ended stays as it ended."""
+        if not self.ended:
+            self._error = error
+            self._tell()
+
+    async def first_piece(self) -> None:
+        """Returns when there is something to hear; raises the flight's error where it failed before."""
+        while not self._pieces:
+            self._raise_error()
+            await self._news.wait()
+
+    async def listen(self) -> AsyncIterator[bytes]:
+        """All pieces from the first on; raises the flight's error after the last where it failed."""
+        heard = 0
+        while True:
+            while heard < len(self._pieces):
+                heard += 1
+                yield self._pieces[heard - 1]
+            if self._clip is not None:
+                return
+            self._raise_error()
+            await self._news.wait()
+
+    async def landed(self) -> Clip:
+        """What it brought, when it is whole; raises the flight's error where it failed."""
+        while self._clip is None:
+            self._raise_error()
+            await self._news.wait()
+        return self._clip
+
+    async def over(self) -> None:
+        """Returns when the flight is over, however it ended, and another may take off."""
+        if self.task is not None:
+            await asyncio.wait({self.task})
+
+    def _tell(self) -> None:
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            # One error for many listeners: each gets it without the others' tracebacks.
+            raise self._error.with_traceback(None)

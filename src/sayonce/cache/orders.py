@@ -1,0 +1,100 @@
+"""What the engine is given, and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeAlias
+
+from sayonce.catalog.records import Asset
+from sayonce.providers.contract import Provider
+from sayonce.speech.formats import AudioFormat
+from sayonce.speech.recipes import Recipe
+
+if TYPE_CHECKING:
+    from sayonce.cache.flights import Flight
+
+
+class Outcome(StrEnum):
+    """Where audio came from, as `X-TTS-Cache` says it."""
+
+    HIT = "hit"  # it was kept
+    JOINED = "joined"  # somebody else's generation
+    MISS = "miss"  # a generation of its own
+    BYPASS = "bypass"  # the cache was in trouble and was gone around
+    DISABLED = "disabled"  # nothing was to be kept
+
+
+@dataclass(frozen=True, slots=True)
+class Steering:
+    """How a request steers the cache, in HTTP's own words."""
+
+    no_store: bool = False  # speak it, keep nothing
+    no_cache: bool = False  # speak it anew, replace what is kept once whole
+    only_if_cached: bool = False  # from what is kept, or not at all
+
+
+@dataclass(frozen=True)
+class Order:
+    """One request, ready for the engine: what to say, who says it, in which format, how to treat the cache.
+
+    `keep` is for how many seconds it is kept; None is forever.
+    """
+
+    provider: Provider
+    recipe: Recipe
+    format: AudioFormat
+    steering: Steering = Steering()
+    keep: float | None = None
+
+    @cached_property
+    def content_hash(self) -> bytes:
+        """The name of the asset that is asked for."""
+        return self.recipe.content_hash(self.format)
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """An asset with its bytes. One whose row has no blobs is in memory only: it could not be kept, or was not to
+    be."""
+
+    asset: Asset
+    data: bytes
+
+    @property
+    def kept(self) -> bool:
+        """Whether it rests in storage."""
+        return bool(self.asset.blobs)
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """An answer that is there, all of it."""
+
+    order: Order
+    outcome: Outcome
+    clip: Clip
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """An answer that is being spoken: its first byte has come."""
+
+    order: Order
+    outcome: Outcome
+    flight: Flight
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """All of it from the start: what came already at once, the rest as it comes. Ends early in a
+        SayonceError, and then what came is not whole."""
+        return self.flight.listen()
+
+
+Answer: TypeAlias = Whole | Live
+
+
+async def whole(answer: Answer) -> Clip:
+    """The answer when all of it is there."""
+    return answer.clip if isinstance(answer, Whole) else await answer.flight.landed()

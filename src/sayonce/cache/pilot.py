@@ -1,0 +1,323 @@
+"""From take-off to landing: how one flight is flown.
+
+Whatever happens on the way, everyone who listens is told, once; and what is kept in the end is whole, checked,
+and landed under the newest fence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+import stamina
+import structlog
+
+from sayonce.access.allowance import Allowance
+from sayonce.cache.checking import checked, flagged, is_plausible
+from sayonce.cache.finder import Finder
+from sayonce.cache.flights import Flight
+from sayonce.cache.hot import HotTier
+from sayonce.cache.orders import Clip, Order, Outcome
+from sayonce.cache.shelf import Shelf
+from sayonce.cache.takes import Take
+from sayonce.cache.watch import Watch
+from sayonce.catalog.records import Held, Kept, Lease, Spent, TakeOff, Use
+from sayonce.cluster import failures
+from sayonce.cluster.contract import Leases
+from sayonce.cluster.renewal import renewing
+from sayonce.errors import (
+    CatalogError,
+    FenceLost,
+    ProviderError,
+    ProviderRateLimited,
+    ProviderTimeout,
+    ProviderUnavailable,
+    SayonceError,
+    StorageError,
+)
+
+# How often a flight elsewhere is looked at, in seconds: one point lookup each time.
+_GLANCE = 0.05
+# How long listeners wait for the end of their audio while it is being kept, in seconds.
+_GRACE = 2.0
+# The first pause before a retry, in seconds; it doubles, with jitter.
+_FIRST_PAUSE = 0.2
+
+_log = structlog.get_logger("sayonce.pilot")
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a pilot is bound by. `holder` names this process; times are in seconds, sizes in bytes."""
+
+    holder: str
+    attempts: int  # tries before the first byte was passed on
+    patience: float  # the longest Retry-After that is waited for
+    longest: float  # the longest that a generation may take
+    largest: int  # the most bytes that a generation may bring
+    keep_text: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a flight starts from and lands on."""
+
+    leases: Leases
+    shelf: Shelf
+    finder: Finder
+    hot: HotTier
+
+
+class Pilot:
+    """Flies, any number of flights at once. `allowance` caps what is spent while nothing can be kept."""
+
+    def __init__(
+        self, ground: Ground, terms: Terms, allowance: Allowance, watch: Watch, clock: Callable[[], float]
+    ) -> None:
+        self._ground = ground
+        self._terms = terms
+        self._allowance = allowance
+        self._watch = watch
+        self._clock = clock
+
+    async def fly(self, flight: Flight) -> None:
+        """Flies to the end. Errors are the listeners'; only a bug or a cancellation is raised as well."""
+        try:
+            with self._watch.flight(flight):
+                await self._fly(flight)
+        except SayonceError as error:
+            flight.fail(error)
+        except asyncio.CancelledError:
+            flight.fail(_grounded(flight.order))
+            raise
+        except Exception:
+            flight.fail(SayonceError("Something went wrong inside the gateway.", remedy="Its log tells what."))
+            raise
+
+    async def _fly(self, flight: Flight) -> None:
+        permit = await self._permit(flight)
+        if isinstance(permit, Clip):
+            flight.land(permit)
+            return
+        if permit is None or flight.bypass or not self._ground.shelf.writable:
+            self._allowance.spend(len(flight.order.recipe.text), _price(flight.order))
+        if permit is None:
+            await self._fly_unkept(flight)
+        else:
+            async with renewing(self._ground.leases, permit), self._giving_back(permit):
+                await self._fly_and_keep(flight, permit)
+
+    # ── take-off ─────────────────────────────────────────────────────────────────────────────────
+
+    async def _permit(self, flight: Flight) -> Lease | Clip | None:
+        """The lease; or the audio that somebody else has landed meanwhile; or None, where no catalog can tell."""
+        try:
+            return await self._take_off(flight)
+        except CatalogError as error:
+            self._watch.bypass("catalog", error)
+            flight.outcome = Outcome.BYPASS
+            return None
+
+    async def _take_off(self, flight: Flight) -> Lease | Clip:
+        wish = self._wish(flight)
+        while True:
+            found = await self._ground.leases.take(wish)
+            if isinstance(found, Lease):
+                return found
+            if isinstance(found, Kept):
+                clip = await self._kept(flight)
+                if clip is not None:
+                    return clip
+                if flight.bypass:
+                    wish = replace(wish, refresh=True, since=None)
+            else:
+                await self._await_other(flight, found)
+                if found.refresh and wish.refresh:
+                    wish = replace(wish, since=flight.asked_at)
+
+    def _wish(self, flight: Flight) -> TakeOff:
+        order = flight.order
+        return TakeOff(
+            recipe_hash=order.recipe.hash,
+            content_hash=order.content_hash,
+            tenant=order.recipe.owner.tenant,
+            holder=self._terms.holder,
+            estimate=_price(order) or 0.0,
+            refresh=order.steering.no_cache or flight.bypass,
+            any_format=self._ground.finder.transcodes,
+        )
+
+    async def _kept(self, flight: Flight) -> Clip | None:
+        """What somebody else has landed; None where it is lost, or its storage does not give it."""
+        try:
+            clip = await self._ground.finder.find(flight.order)
+        except StorageError as error:
+            self._watch.bypass("storage", error)
+            flight.go_around()
+            return None
+        if clip is not None and flight.outcome is not Outcome.JOINED:
+            flight.outcome = Outcome.HIT
+        return clip
+
+    async def _await_other(self, flight: Flight, held: Held) -> None:
+        """Returns when the other's flight has ended, or its lease; raises its failure, where it told one."""
+        flight.outcome = Outcome.JOINED
+        self._watch.waits()
+        while True:
+            seen = await self._ground.leases.progress(flight.order.recipe.hash)
+            if seen is None or seen.fence != held.fence:
+                return
+            if seen.failure is not None:
+                raise failures.read(seen.failure)
+            if seen.expires <= self._clock():
+                flight.outcome = Outcome.MISS
+                return
+            await asyncio.sleep(_GLANCE)
+
+    # ── in the air ───────────────────────────────────────────────────────────────────────────────
+
+    async def _fly_and_keep(self, flight: Flight, lease: Lease) -> None:
+        clip = await self._clip(flight)
+        if not flight.keep:
+            await self._give_back(lease)
+            await self._book(flight)
+            flight.land(clip)
+        elif is_plausible(flight.order, clip):
+            await self._land(flight, lease, clip)
+        elif await self._ground.shelf.believes(flight.order.recipe.hash):
+            await self._land(flight, lease, flagged(clip, "implausible"))
+        else:
+            self._watch.implausible(flight)
+            await self._give_back(lease)
+            await self._book(flight)
+            flight.land(clip)
+
+    async def _fly_unkept(self, flight: Flight) -> None:
+        clip = await self._clip(flight)
+        if flight.keep:
+            self._ground.hot.put(clip, self._ground.hot.epoch)
+        flight.land(clip)
+
+    async def _clip(self, flight: Flight) -> Clip:
+        """What is to be kept: spoken now, or spoken before and not yet kept."""
+        order = flight.order
+        remembered = None if order.steering.no_cache else self._ground.hot.get(order.content_hash)
+        if remembered is not None:
+            return remembered
+        take = await self._speak(flight)
+        flight.spoken = True
+        return await checked(order, take, keep_text=self._terms.keep_text, now=self._clock())
+
+    async def _speak(self, flight: Flight) -> Take:
+        async for attempt in stamina.retry_context(
+            on=lambda error: self._again(flight, error),
+            attempts=self._terms.attempts,
+            wait_initial=_FIRST_PAUSE,
+            timeout=self._terms.longest,
+        ):
+            with attempt:
+                return await self._take(flight)
+        raise AssertionError("the last attempt raises")
+
+    def _again(self, flight: Flight, error: Exception) -> bool | float:
+        """Whether to try again, or after how many seconds: only before anybody has heard anything."""
+        if flight.begun or not isinstance(error, ProviderError) or not error.retryable:
+            return False
+        self._watch.retries(flight, error)
+        wait = error.retry_after if isinstance(error, ProviderRateLimited) else None
+        return True if wait is None else wait <= self._terms.patience and max(wait, 0.001)
+
+    async def _take(self, flight: Flight) -> Take:
+        order, provider = flight.order, flight.order.provider
+        native = provider.native_format(order.recipe, order.format)
+        try:
+            async with asyncio.timeout(self._terms.longest), provider.speak(order.recipe, native) as stream:
+                take = Take(provider.upstream.name, stream.format, order.format, self._terms.largest)
+                async for chunk in stream.chunks:
+                    flight.pass_on(await take.add(chunk))
+                flight.pass_on(await take.finish())
+        except TimeoutError as error:
+            raise ProviderTimeout(
+                f"'{provider.upstream.name}' did not finish within {self._terms.longest:g} seconds.",
+                provider=provider.upstream.name,
+                remedy="Ask for a shorter text, or raise the time limit.",
+            ) from error
+        return take
+
+    # ── landing ──────────────────────────────────────────────────────────────────────────────────
+
+    async def _land(self, flight: Flight, lease: Lease, clip: Clip) -> None:
+        keeping = asyncio.create_task(self._keep(flight, lease, clip))
+        try:
+            await asyncio.wait({keeping}, timeout=_GRACE)
+            flight.land(clip)
+        finally:
+            await keeping  # Past the grace nobody waits any more, but it is kept all the same.
+
+    async def _keep(self, flight: Flight, lease: Lease, clip: Clip) -> None:
+        ground, order = self._ground, flight.order
+        use = Use("request", keep_until=None if order.keep is None else self._clock() + order.keep)
+        alone = ground.finder.transcodes or order.steering.no_cache or flight.bypass
+        epoch = ground.hot.epoch
+        try:
+            await ground.leases.renew(lease)  # A lease that is lost already need not write a blob to learn it.
+            with self._watch.keeping(flight):
+                kept = await ground.shelf.keep(lease, clip, use, _spent(flight), alone=alone)
+        except FenceLost:
+            self._watch.fence_lost(flight)
+        except (StorageError, CatalogError) as error:
+            self._watch.bypass("storage" if isinstance(error, StorageError) else "catalog", error)
+            ground.hot.put(clip, epoch)
+            await self._give_back(lease)
+            await self._book(flight)
+        else:
+            ground.hot.put(kept, epoch)
+
+    async def _book(self, flight: Flight) -> None:
+        spent = _spent(flight)
+        if spent is not None and spent.cost:
+            try:
+                await self._ground.shelf.book(spent)
+            except CatalogError as error:
+                _log.warning("spending.unbooked", error=error.code)
+
+    @asynccontextmanager
+    async def _giving_back(self, lease: Lease) -> AsyncIterator[None]:
+        """Whatever keeps a flight from landing gives its lease back, with the provider's failure if it was one."""
+        try:
+            yield
+        except BaseException as error:
+            await asyncio.shield(self._give_back(lease, error if isinstance(error, ProviderError) else None))
+            raise
+
+    async def _give_back(self, lease: Lease, failure: ProviderError | None = None) -> None:
+        try:
+            await self._ground.leases.release(lease, failure)
+        except CatalogError as error:
+            _log.warning("lease.left", error=error.code)  # It expires by itself.
+
+
+def _price(order: Order) -> float | None:
+    return order.provider.price(order.recipe)
+
+
+def _spent(flight: Flight) -> Spent | None:
+    if not flight.spoken:
+        return None
+    recipe = flight.order.recipe
+    return Spent(
+        tenant=recipe.owner.tenant,
+        upstream=flight.order.provider.upstream.name,
+        model=recipe.model,
+        voice=recipe.voice,
+        characters=len(recipe.text),
+        cost=_price(flight.order),
+    )
+
+
+def _grounded(order: Order) -> ProviderUnavailable:
+    return ProviderUnavailable(
+        "The gateway is shutting down.", provider=order.provider.upstream.name, remedy="Ask again in a moment."
+    )

@@ -1,0 +1,220 @@
+"""The shelf: what is kept, in the catalog and in storage together.
+
+Laws 4 and 10 live here. Blob before row when keeping, row before blob when removing; what a crash leaves between
+the two is a blob that no row names, which the sweep takes. `sys.audit` announces each step, so that a test can
+stop a process at any of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import structlog
+
+from sayonce.cache.orders import Clip
+from sayonce.catalog.catalog import Catalog
+from sayonce.catalog.records import Asset, Blob, Lease, Spent, Use
+from sayonce.errors import BlobNotFound, StorageError, StorageUnavailable
+from sayonce.speech.requests import Scope
+from sayonce.storage.contract import Storage
+from sayonce.storage.paths import PathTemplate
+
+# Above this, hashing takes longer than the hop to a thread.
+_HASH_IN_THREAD = 256 * 1024
+
+_log = structlog.get_logger("sayonce.shelf")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where new blobs go: a storage and the template of their paths. `catalog_id` is stamped on each."""
+
+    storage: Storage
+    template: PathTemplate
+    catalog_id: str
+
+
+class Shelf:
+    """`storages` are all that blobs may rest in, by name; new ones go to `place`."""
+
+    def __init__(self, catalog: Catalog, storages: Mapping[str, Storage], place: Place) -> None:
+        self._catalog = catalog
+        self._storages = storages
+        self._place = place
+        #: Whether the last write succeeded. While it did not, what is spoken cannot be kept, and is capped.
+        self.writable = True
+
+    async def variants(self, recipe_hash: bytes) -> tuple[Asset, ...]:
+        """What is kept of a recipe, one asset a format."""
+        return await self._catalog.variants(recipe_hash)
+
+    async def find(self, content_hash: bytes) -> Asset | None:
+        """What is kept under a name."""
+        return await self._catalog.find(content_hash)
+
+    async def fetch(self, asset: Asset) -> Clip | None:
+        """The asset with its bytes, from the first of its blobs that has them. None where every one is definitely
+        gone or broken: then its row is gone, too. StorageUnavailable where that cannot be told."""
+        unreachable: StorageError | None = None
+        for blob in asset.blobs:
+            try:
+                data = await self._read(blob)
+            except StorageError as error:
+                unreachable = error
+                continue
+            if data is not None:
+                return Clip(asset, data)
+            _log.warning("blob.lost", storage=blob.storage, path=blob.path)
+            await self._catalog.drop_blob(asset.content_hash, blob)
+        if unreachable is not None:
+            raise unreachable
+        return None
+
+    async def keep(self, lease: Lease, clip: Clip, use: Use, spent: Spent | None, *, alone: bool) -> Clip:
+        """Keeps a clip under its lease; with `alone`, in place of all that is kept of its recipe. FenceLost where
+        the lease is another's by now, and StorageError: then nothing has changed."""
+        kept = await self._same(clip) if alone else None
+        if kept is not None:
+            await self._catalog.land_unchanged(lease, spent)
+            return kept
+        stored = await self._store(clip)
+        orphans = await self._catalog.land(lease, stored.asset, use, spent, alone=alone)
+        sys.audit("sayonce.keep", "row committed")
+        await self._delete(orphans)
+        return stored
+
+    async def keep_variant(self, source: Asset, clip: Clip, use: Use) -> Clip:
+        """Keeps a transcoded variant of what is kept; where its source is not kept any more, it stays unkept."""
+        stored = await self._store(clip)
+        orphans = await self._catalog.land_variant(source, stored.asset, use)
+        if orphans is None:
+            await self._delete(stored.asset.blobs)
+            return clip
+        await self._delete(orphans)
+        return stored
+
+    async def remove(self, content_hash: bytes) -> bool:
+        """Removes every variant of a content hash's recipe, and keeps a flight that is making it from landing.
+        Whether there was anything."""
+        orphans = await self._catalog.remove(content_hash)
+        sys.audit("sayonce.remove", "row deleted")
+        if orphans is None:
+            return False
+        await self._delete(orphans)
+        return True
+
+    async def book(self, spent: Spent) -> None:
+        """Adds what a generation cost that is not kept."""
+        await self._catalog.book(spent)
+
+    async def believes(self, recipe_hash: bytes) -> bool:
+        """Whether an implausible answer is to be believed, since there was one before; notes it where not."""
+        if await self._catalog.is_doubted(recipe_hash):
+            return True
+        await self._catalog.doubt(recipe_hash)
+        return False
+
+    async def _read(self, blob: Blob) -> bytes | None:
+        storage = self._storages.get(blob.storage)
+        if storage is None:
+            raise StorageUnavailable(
+                f"No storage is configured under the name '{blob.storage}'.",
+                backend=blob.storage,
+                remedy="Configure it again, or move its blobs.",
+            )
+        try:
+            data = await storage.read(blob.path)
+        except BlobNotFound:
+            return None
+        return data if await digest_of(data) == blob.digest else None
+
+    async def _store(self, clip: Clip) -> Clip:
+        place, asset = self._place, clip.asset
+        path = place.template.render(path_fields(asset))
+        sys.audit("sayonce.keep", "checked")
+        try:
+            await place.storage.write(path, clip.data, blob_metadata(asset, place.catalog_id))
+        except StorageError:
+            self.writable = False
+            raise
+        self.writable = True
+        sys.audit("sayonce.keep", "blob written")
+        return Clip(replace(asset, blobs=(Blob(place.storage.name, path, asset.digest),)), clip.data)
+
+    async def _same(self, clip: Clip) -> Clip | None:
+        for asset in await self._catalog.variants(clip.asset.recipe_hash):
+            if asset.content_hash == clip.asset.content_hash and asset.digest == clip.asset.digest:
+                return Clip(asset, clip.data)
+        return None
+
+    async def _delete(self, orphans: Iterable[Blob]) -> None:
+        for blob in orphans:
+            try:
+                await self._storages[blob.storage].delete(blob.path)
+            except (KeyError, StorageError) as error:
+                # Its row is gone, so nobody reads it; the sweep takes it later.
+                _log.warning("blob.left", storage=blob.storage, path=blob.path, error=type(error).__name__)
+            sys.audit("sayonce.remove", "blob deleted")
+
+
+async def digest_of(data: bytes) -> bytes:
+    """SHA-256, off the event loop where it is long."""
+    if len(data) < _HASH_IN_THREAD:
+        return hashlib.sha256(data).digest()
+    return (await asyncio.to_thread(hashlib.sha256, data)).digest()
+
+
+def path_fields(asset: Asset) -> dict[str, str]:
+    """The fields of a path template that an asset gives; a field it has not is absent."""
+    made = datetime.fromtimestamp(asset.made_at, UTC)
+    owner = asset.owner
+    given = {
+        "tenant": owner.tenant,
+        "scope": str(owner.scope),
+        "user": owner.user,
+        "session": owner.session,
+        "provider": asset.upstream,
+        "model": asset.model,
+        "voice": asset.voice,
+        "language": asset.language,
+        "hash": asset.content_hash.hex(),
+        "recipe": asset.recipe_hash.hex(),
+        "digest": asset.digest.hex(),
+        "codec": asset.format.codec,
+        "yyyy": f"{made:%Y}",
+        "mm": f"{made:%m}",
+        "dd": f"{made:%d}",
+    }
+    return {name: value for name, value in given.items() if value}
+
+
+def blob_metadata(asset: Asset, catalog_id: str) -> dict[str, str]:
+    """What is written beside a blob: enough to adopt it into a new catalog."""
+    owner = asset.owner
+    name = {Scope.USER: owner.user, Scope.SESSION: owner.session}.get(owner.scope)
+    given = {
+        "content_hash": asset.content_hash.hex(),
+        "recipe_hash": asset.recipe_hash.hex(),
+        "catalog": catalog_id,
+        "tenant": owner.tenant,
+        "scope": str(owner.scope),
+        "owner": name,
+        "format": str(asset.format),
+        "digest": asset.digest.hex(),
+        "upstream": asset.upstream,
+        "model": asset.model,
+        "voice": asset.voice,
+        "language": asset.language,
+        "characters": str(asset.characters),
+        "duration": repr(asset.duration),
+        "sample_rate": str(asset.sample_rate),
+        "cost": None if asset.cost is None else repr(asset.cost),
+        "made_at": repr(asset.made_at),
+        "marks": ";".join(f"{m.start},{m.end},{m.first},{m.length},{m.kind}" for m in asset.marks),
+    }
+    return {key: value for key, value in given.items() if value}

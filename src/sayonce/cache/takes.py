@@ -1,0 +1,87 @@
+"""A take: what a provider says, on its way to the format that was asked for."""
+
+from __future__ import annotations
+
+import asyncio
+
+from sayonce.audio.check import recognise
+from sayonce.audio.encode import StreamEncoder
+from sayonce.audio.formats import is_raw
+from sayonce.audio.transcode import transcode
+from sayonce.errors import BrokenAudio
+from sayonce.speech.chunks import Chunk, Mark
+from sayonce.speech.formats import AudioFormat
+
+
+class Take:
+    """Collects one generation: what goes in are the provider's chunks, what comes out is what listeners may have.
+
+    Audio in the wanted format is passed through, once its first bytes were recognised as such; raw audio is
+    encoded as it comes; anything else is transcoded at the end. `limit` is in bytes. Every error is BrokenAudio.
+    """
+
+    def __init__(self, provider: str, native: AudioFormat, wanted: AudioFormat, limit: int) -> None:
+        self._provider = provider
+        self._native = native
+        self._wanted = wanted
+        self._limit = limit
+        self._passes = _satisfies(native, wanted)
+        self._encoder = StreamEncoder(native, wanted) if is_raw(native) and not self._passes else None
+        self._came = bytearray()
+        self._recognised = not self._passes
+        self._said = bytearray()
+        self.marks: list[Mark] = []
+
+    async def add(self, chunk: Chunk) -> bytes:
+        """What listeners may have, now that `chunk` has come."""
+        self.marks.extend(chunk.marks)
+        self._came += chunk.data
+        if len(self._came) > self._limit:
+            raise self._broken(f"sent more than {self._limit} bytes", "Ask for a shorter text.")
+        if self._passes:
+            return self._pass(chunk.data)
+        if self._encoder is None or not chunk.data:
+            return b""
+        return self._say(await asyncio.to_thread(self._encoder.feed, chunk.data))
+
+    async def finish(self) -> bytes:
+        """The rest, when the provider has ended."""
+        if not self._came:
+            raise self._broken("ended without sending any audio", "Try again.")
+        if self._passes:
+            return b"" if self._recognised else self._refuse()
+        if self._encoder is not None:
+            return self._say(await asyncio.to_thread(self._encoder.finish))
+        return self._say(await asyncio.to_thread(transcode, bytes(self._came), self._native, self._wanted))
+
+    @property
+    def said(self) -> bytes:
+        """All that listeners got."""
+        return bytes(self._came if self._passes else self._said)
+
+    def _pass(self, data: bytes) -> bytes:
+        if self._recognised:
+            return data
+        known = recognise(bytes(self._came[:64]), self._wanted)
+        if known is False:
+            return self._refuse()
+        self._recognised = known is True
+        return bytes(self._came) if self._recognised else b""
+
+    def _say(self, data: bytes) -> bytes:
+        self._said += data
+        return data
+
+    def _refuse(self) -> bytes:
+        raise self._broken(f"sent something that is not {self._wanted.codec} audio", "Try again.")
+
+    def _broken(self, what: str, remedy: str) -> BrokenAudio:
+        return BrokenAudio(f"'{self._provider}' {what}.", provider=self._provider, remedy=remedy)
+
+
+def _satisfies(native: AudioFormat, wanted: AudioFormat) -> bool:
+    return (
+        (native.codec, native.container) == (wanted.codec, wanted.container)
+        and wanted.rate in (None, native.rate)
+        and wanted.bitrate in (None, native.bitrate)
+    )
