@@ -23,7 +23,7 @@ async def checked(order: Order, take: Take, *, keep_text: bool, now: float) -> C
 def is_plausible(order: Order, clip: Clip) -> bool:
     """Whether saying this text can have taken that long."""
     recipe = order.recipe
-    return plausible(clip.asset.duration, len(recipe.text), recipe.language, float(recipe.speed))
+    return plausible(clip.asset.duration, recipe.text, recipe.language, float(recipe.speed))
 
 
 def flagged(clip: Clip, flag: str) -> Clip:

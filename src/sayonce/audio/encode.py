@@ -1,0 +1,170 @@
+"""Encodes PCM as it streams in, so that the first listener need not wait for the last word.
+
+Equal audio gives equal bytes, however it was cut into chunks: the encoders see blocks of one size, and nothing
+that varies (times, versions, serial numbers) is written.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import av
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
+from av.codec.context import Flags
+
+from sayonce.audio import wav
+from sayonce.audio.formats import Coding, coding
+from sayonce.audio.probe import Undecodable, probe
+from sayonce.speech.formats import AudioFormat
+
+_BLOCKS_A_SECOND = 50
+
+# The muxers write at once, without what they could only fill in by going back, or what differs from run to run.
+_MUXER = {
+    "mp3": {"write_xing": "0", "id3v2_version": "0"},
+    "ogg": {"page_duration": "200000", "serial_offset": "1"},
+    "adts": {},
+    "flac": {},
+}
+_ENCODER = {"libopus": {"application": "voip", "frame_duration": "20"}, "flac": {"compression_level": "5"}}
+
+
+class StreamEncoder:
+    """Turns 16-bit mono PCM of the rate that `source` names into `target`. Not for two threads at once."""
+
+    def __init__(self, source: AudioFormat, target: AudioFormat) -> None:
+        how = coding(target)
+        rate_in = source.rate or 24_000
+        self._block = rate_in // _BLOCKS_A_SECOND * 2
+        self._rate_in = rate_in
+        rate = target.rate or _nearest(how, rate_in)
+        self._pending = bytearray()
+        self._sink: _Samples | _Encoded = (
+            _Samples(rate_in, rate, in_wav=target.container == "wav")
+            if how.muxer == "s16le"
+            else _Encoded(how, rate, target.bitrate or how.bitrate)
+        )
+
+    def feed(self, pcm: bytes) -> bytes:
+        """What can be sent, now that `pcm` has come; any number of bytes, also half a sample."""
+        self._pending += pcm
+        blocks = len(self._pending) // self._block
+        for at in range(0, blocks * self._block, self._block):
+            self._sink.put(_frame(bytes(self._pending[at : at + self._block]), self._rate_in))
+        del self._pending[: blocks * self._block]
+        return self._sink.taken()
+
+    def finish(self) -> bytes:
+        """The rest. Called once, last."""
+        rest = bytes(self._pending[: len(self._pending) // 2 * 2])
+        if rest:
+            self._sink.put(_frame(rest, self._rate_in))
+        self._sink.end()
+        return self._sink.taken()
+
+
+def finalise(data: bytes, audio_format: AudioFormat) -> bytes:
+    """The file as it is kept: with its true length in its header, where that was not known as it was written.
+    Undecodable where it has no header to speak of."""
+    if audio_format.container == "wav":
+        try:
+            return wav.with_true_size(data)
+        except wav.NotWav as error:
+            raise Undecodable(str(error)) from error
+    if audio_format.codec == "flac" and data[:4] == b"fLaC" and not _flac_length(data):
+        return _with_flac_length(data, probe(data, audio_format).samples)
+    return data
+
+
+class _Samples:
+    """PCM out, at another rate if need be, behind a WAV header if need be."""
+
+    def __init__(self, rate_in: int, rate: int, *, in_wav: bool) -> None:
+        self._out = bytearray(wav.header(rate) if in_wav else b"")
+        self._resampler = None if rate == rate_in else AudioResampler("s16", "mono", rate)
+
+    def put(self, frame: AudioFrame) -> None:
+        for resampled in [frame] if self._resampler is None else self._resampler.resample(frame):
+            self._write(resampled)
+
+    def end(self) -> None:
+        if self._resampler is not None:
+            for resampled in self._resampler.resample(None):
+                self._write(resampled)
+
+    def taken(self) -> bytes:
+        out = bytes(self._out)
+        self._out.clear()
+        return out
+
+    def _write(self, frame: AudioFrame) -> None:
+        self._out += bytes(frame.planes[0])[: frame.samples * 2]
+
+
+class _Encoded:
+    """Encoded audio out, in its container."""
+
+    def __init__(self, how: Coding, rate: int, bitrate: int | None) -> None:
+        self._sink = _Sink()
+        self._container = av.open(
+            self._sink,
+            "w",
+            format=how.muxer,
+            options={"fflags": "+bitexact", "flush_packets": "1"} | _MUXER[how.muxer],
+        )
+        stream = self._container.add_stream(how.encoder, rate=rate, options=_ENCODER.get(how.encoder, {}))
+        self._stream = cast(AudioStream, stream)
+        context = self._stream.codec_context
+        context.layout = "mono"
+        context.flags |= Flags.bitexact
+        if bitrate is not None:
+            context.bit_rate = bitrate
+
+    def put(self, frame: AudioFrame) -> None:
+        self._container.mux(self._stream.encode(frame))
+
+    def end(self) -> None:
+        self._container.mux(self._stream.encode(None))
+        self._container.close()
+
+    def taken(self) -> bytes:
+        return self._sink.taken()
+
+
+class _Sink:
+    """What FFmpeg writes to. It cannot be sought in: what was sent was sent."""
+
+    def __init__(self) -> None:
+        self._written = bytearray()
+
+    def write(self, data: bytes) -> int:
+        self._written += data
+        return len(data)
+
+    def taken(self) -> bytes:
+        out = bytes(self._written)
+        self._written.clear()
+        return out
+
+
+def _frame(pcm: bytes, rate: int) -> AudioFrame:
+    frame = AudioFrame(format="s16", layout="mono", samples=len(pcm) // 2)
+    frame.planes[0].update(pcm.ljust(frame.planes[0].buffer_size, b"\0"))
+    frame.sample_rate = rate
+    return frame
+
+
+def _nearest(how: Coding, rate: int) -> int:
+    """The lowest rate of the codec that loses nothing, or its highest."""
+    return min((r for r in how.rates if r >= rate), default=max(how.rates)) if how.rates else rate
+
+
+def _flac_length(data: bytes) -> int:
+    return int.from_bytes(data[21:26], "big") & 0xF_FFFF_FFFF
+
+
+def _with_flac_length(data: bytes, samples: int) -> bytes:
+    kept_bits = int.from_bytes(data[21:26], "big") & ~0xF_FFFF_FFFF
+    return data[:21] + (kept_bits | samples).to_bytes(5, "big") + data[26:]

@@ -1,0 +1,86 @@
+"""What each audio format is called, how it is sent, and what FFmpeg calls its parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sayonce.errors import UnsupportedFormat
+from sayonce.speech.formats import BY_NAME, AudioFormat
+
+
+@dataclass(frozen=True, slots=True)
+class Coding:
+    """One codec in one container. `default_rate` in Hz where the source's is not taken over; `bitrate` in bits a
+    second, chosen for speech."""
+
+    content_type: str
+    extension: str
+    lossless: bool
+    encoder: str
+    muxer: str
+    rates: tuple[int, ...] = ()
+    bitrate: int | None = None
+
+
+_MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
+_AAC_RATES = (*_MP3_RATES, 64_000, 88_200, 96_000)
+
+# Content types as OpenAI's API sends them (observed 2026-11: audio/mpeg, audio/opus, audio/aac, audio/flac,
+# audio/wav, audio/pcm), but for Opus: what comes is an Ogg file, and players go by audio/ogg.
+_CODINGS: dict[tuple[str, str], Coding] = {
+    ("mp3", "mp3"): Coding("audio/mpeg", "mp3", False, "libmp3lame", "mp3", _MP3_RATES, 64_000),
+    ("opus", "ogg"): Coding("audio/ogg; codecs=opus", "opus", False, "libopus", "ogg", (48_000,), 32_000),
+    ("aac", "adts"): Coding("audio/aac", "aac", False, "aac", "adts", _AAC_RATES, 64_000),
+    ("flac", "flac"): Coding("audio/flac", "flac", True, "flac", "flac"),
+    ("pcm_s16le", "wav"): Coding("audio/wav", "wav", True, "pcm_s16le", "s16le"),
+    ("pcm_s16le", "raw"): Coding("audio/pcm", "pcm", True, "pcm_s16le", "s16le"),
+}
+
+
+def coding(audio_format: AudioFormat) -> Coding:
+    """How a format is coded; UnsupportedFormat where it cannot be."""
+    known = _CODINGS.get((audio_format.codec, audio_format.container))
+    if known is None:
+        raise UnsupportedFormat(
+            f"There is no audio format {audio_format.codec} in {audio_format.container}.",
+            param="response_format",
+            remedy=_known_names(),
+        )
+    return known
+
+
+def format_of(name: str) -> AudioFormat:
+    """The format of a public name (`mp3`, `opus`, `aac`, `flac`, `wav`, `pcm`)."""
+    known = BY_NAME.get(name)
+    if known is None:
+        raise UnsupportedFormat("There is no such audio format.", param="response_format", remedy=_known_names())
+    return known
+
+
+def of_extension(extension: str) -> AudioFormat | None:
+    """The format that files of this extension hold; None where no format has it."""
+    return next((fmt for fmt in BY_NAME.values() if coding(fmt).extension == extension), None)
+
+
+def content_type(audio_format: AudioFormat) -> str:
+    """What a door answers as Content-Type."""
+    return coding(audio_format).content_type
+
+
+def extension(audio_format: AudioFormat) -> str:
+    """What a file of it ends in, without the dot."""
+    return coding(audio_format).extension
+
+
+def is_lossless(audio_format: AudioFormat) -> bool:
+    """Whether nothing is lost by coding it so."""
+    return coding(audio_format).lossless
+
+
+def is_raw(audio_format: AudioFormat) -> bool:
+    """Whether it is samples alone, with nothing that tells where they begin or end."""
+    return audio_format.container == "raw"
+
+
+def _known_names() -> str:
+    return f"Use one of: {', '.join(BY_NAME)}."

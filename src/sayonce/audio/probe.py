@@ -1,0 +1,117 @@
+"""Is it whole, can it be decoded, and how long does it last?"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import av
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+
+from sayonce.audio import framing, wav
+from sayonce.audio.formats import coding, is_raw
+from sayonce.speech.formats import AudioFormat
+
+# What FFmpeg says would name files and metadata; what we need of it comes as exceptions.
+av.logging.set_level(None)
+
+_SAMPLE = 2  # bytes: 16-bit mono
+_CODECS = {"mp3": {"mp3", "mp3float"}, "opus": {"opus", "libopus"}, "aac": {"aac"}, "flac": {"flac"}}
+_DEMUXERS = {"mp3": "mp3", "ogg": "ogg", "adts": "aac", "flac": "flac"}
+
+
+class Undecodable(Exception):
+    """It is no whole audio of the format that it should be. The message completes "it is not whole: …"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What decoding all of it has shown. `duration` is in seconds, `sample_rate` in Hz."""
+
+    duration: float
+    sample_rate: int
+    channels: int
+    samples: int
+
+
+def probe(data: bytes, audio_format: AudioFormat) -> Probe:
+    """Decodes everything. Undecodable where it is not whole, or not of that format, or empty. Raw audio is judged
+    by its length alone: any bytes are samples."""
+    if is_raw(audio_format):
+        return _measured(len(data), audio_format.rate or 24_000, 1)
+    if audio_format.container == "wav":
+        return _probe_wav(data)
+    try:
+        walk = framing.WALKS.get(audio_format.container)
+        if walk is not None:
+            walk(data)
+        return _decode(data, audio_format)
+    except (framing.Broken, av.FFmpegError, IndexError) as error:
+        raise Undecodable(_reason(error)) from error
+
+
+def frames(data: bytes, audio_format: AudioFormat) -> Iterator[AudioFrame]:
+    """The decoded frames of an encoded file. Undecodable where FFmpeg says that something is wrong with it."""
+    coding(audio_format)
+    with av.open(io.BytesIO(data), "r", format=_DEMUXERS[audio_format.container]) as container:
+        stream = _audio(container.streams.audio, audio_format)
+        if audio_format.codec != "mp3":  # an MP3's first frame may rightly refer to one that was cut off
+            stream.codec_context.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
+        for packet in container.demux(stream):
+            if packet.is_corrupt:
+                raise Undecodable("a part of it is damaged")
+            yield from packet.decode()
+
+
+def _decode(data: bytes, audio_format: AudioFormat) -> Probe:
+    samples = rate = channels = 0
+    for frame in frames(data, audio_format):
+        samples += frame.samples
+        rate, channels = frame.sample_rate, len(frame.layout.channels)
+    if not samples:
+        raise Undecodable("it has no sound")
+    told = _flac_samples(data) if audio_format.codec == "flac" else 0
+    if told and told != samples:
+        raise Undecodable("it is cut short")
+    return Probe(samples / rate, rate, channels, samples)
+
+
+def _audio(streams: tuple[AudioStream, ...], audio_format: AudioFormat) -> AudioStream:
+    if not streams:
+        raise Undecodable("it has no sound")
+    if streams[0].codec_context.name not in _CODECS[audio_format.codec]:
+        raise Undecodable(f"it is coded in {streams[0].codec_context.name}")
+    return streams[0]
+
+
+def _probe_wav(data: bytes) -> Probe:
+    try:
+        found = wav.read_header(data)
+    except wav.NotWav as error:
+        raise Undecodable(str(error)) from error
+    there = len(data) - found.start
+    if found.size is not None and found.size > there:
+        raise Undecodable("it is shorter than its header says")
+    return _measured(there if found.size is None else found.size, found.rate, found.channels)
+
+
+def _measured(size: int, rate: int, channels: int) -> Probe:
+    if size == 0:
+        raise Undecodable("it has no sound")
+    if size % (_SAMPLE * channels):
+        raise Undecodable("its last sample is cut short")
+    samples = size // (_SAMPLE * channels)
+    return Probe(samples / rate, rate, channels, samples)
+
+
+def _flac_samples(data: bytes) -> int:
+    """How many samples a FLAC file says it has (its STREAMINFO, RFC 9639 section 8.2); 0 is "not known"."""
+    return int.from_bytes(data[21:26], "big") & 0xF_FFFF_FFFF if data[:4] == b"fLaC" else 0
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, framing.Broken):
+        return str(error)
+    return "it cannot be decoded"
