@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 
 import structlog
 
+from sayonce.audio.formats import extension
 from sayonce.cache.orders import Clip
 from sayonce.catalog.catalog import Catalog
 from sayonce.catalog.records import Asset, Blob, Lease, Spent, Use
@@ -186,6 +187,7 @@ def path_fields(asset: Asset) -> dict[str, str]:
         "recipe": asset.recipe_hash.hex(),
         "digest": asset.digest.hex(),
         "codec": asset.format.codec,
+        "ext": extension(asset.format),
         "yyyy": f"{made:%Y}",
         "mm": f"{made:%m}",
         "dd": f"{made:%d}",

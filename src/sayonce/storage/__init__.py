@@ -1,0 +1,1 @@
+"""Where bytes rest: one file a backend, one contract."""

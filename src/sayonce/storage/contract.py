@@ -32,6 +32,11 @@ class Storage(ABC):
     #: The configured name, which blob rows carry.
     name: str
 
+    @classmethod
+    @abstractmethod
+    def from_settings(cls, name: str, table: Mapping[str, object]) -> Storage:
+        """The storage of a settings table (`backend` left out). InvalidSettings where a setting is wrong."""
+
     @abstractmethod
     async def write(self, path: str, data: bytes, metadata: Mapping[str, str]) -> None:
         """Puts the whole blob at `path`, replacing what was there. When it returns, the bytes survive a power cut;

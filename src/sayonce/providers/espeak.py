@@ -1,0 +1,338 @@
+"""The local voice: espeak-ng, in worker processes of its own.
+
+A worker that crashes, hangs or is killed costs the request it was speaking, and is replaced; so is one whose
+request was given up, since that is the quickest way to make espeak stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from difflib import get_close_matches
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from sayonce.errors import (
+    InvalidRequest,
+    InvalidSettings,
+    MissingExtra,
+    ProviderRefused,
+    ProviderTimeout,
+    ProviderUnavailable,
+    TextTooLong,
+    UnknownModel,
+    UnknownVoice,
+)
+from sayonce.providers import espeak_voices
+from sayonce.providers.contract import Provider, SpeechStream, Voice
+from sayonce.providers.espeak_voices import DEFAULT_LANGUAGE, MODELS, STAND_INS
+from sayonce.speech.chunks import Chunk, Mark
+from sayonce.speech.formats import AudioFormat
+from sayonce.speech.recipes import Recipe
+from sayonce.speech.requests import Upstream
+
+_NATIVE = AudioFormat("pcm_s16le", "raw", 22_050)
+_WORKER = Path(__file__).with_name("espeak_worker.py")
+_LONGEST_TEXT = 100_000
+_PATIENCE = 15.0  # seconds without a frame after which a worker counts as hung
+
+# Words a minute at speed 1, and the slowest that espeak-ng 1.52 really speaks (measured; it goes faster than its
+# documented 450). Slower speech is made of pauses between words: one unit lengthens each word by as much.
+_NORMAL_RATE, _SLOWEST_RATE = 175, 80
+_GAP_UNITS = 7.1
+
+
+class EspeakProvider(Provider):
+    """`workers` is how many texts are spoken at a time; further ones wait. Needs the extra `local`."""
+
+    name = "espeak"
+    max_characters = _LONGEST_TEXT
+
+    def __init__(self, upstream: Upstream, *, workers: int = 2) -> None:
+        self.upstream = upstream
+        self._data = _data_path()
+        self._places = asyncio.Semaphore(workers)
+        self._idle: list[_Worker] = []
+        self._all: set[_Worker] = set()
+
+    @classmethod
+    def from_settings(cls, name: str, table: Mapping[str, object]) -> EspeakProvider:
+        workers, voice = table.get("workers", 2), table.get("voice", "alloy")
+        if not isinstance(workers, int) or workers < 1 or not isinstance(voice, str):
+            raise InvalidSettings(
+                f"The upstream '{name}' needs 'workers' to be a number of at least 1, and 'voice' a voice's name.",
+                remedy=f"Mend it in [upstreams.{name}].",
+            )
+        if unknown := set(table) - {"workers", "voice", "identity"}:
+            raise InvalidSettings(
+                f"The upstream '{name}' does not know the setting {', '.join(sorted(unknown))}.",
+                remedy="An espeak upstream takes workers, voice and identity.",
+            )
+        return cls(Upstream(name, str(table.get("identity", cls.name)), voice=voice), workers=workers)
+
+    def check(self, recipe: Recipe) -> Recipe:
+        self._refuse_out_of_range(recipe)
+        model = None if recipe.model in (None, self.name, self.upstream.name) else recipe.model
+        if model is not None and model not in MODELS:
+            raise UnknownModel(
+                "The local voice has no such model.", param="model", remedy=f"Use one of: {', '.join(MODELS)}."
+            )
+        voice = (recipe.voice or self.upstream.voice or DEFAULT_LANGUAGE).lower()
+        if voice in STAND_INS:
+            language = self._language(recipe.language)
+        else:
+            self._refuse_unknown(voice)
+            language = None  # the voice speaks its own
+        return replace(recipe, model=model, voice=voice, language=language, style=None, instructions=None)
+
+    def native_format(self, recipe: Recipe, wanted: AudioFormat) -> AudioFormat:
+        return _NATIVE
+
+    @asynccontextmanager
+    async def speak(self, recipe: Recipe, native: AudioFormat) -> AsyncIterator[SpeechStream]:
+        async with self._places:
+            worker = await self._worker()
+            finished = False
+            try:
+                await worker.ask(_request(recipe))
+                chunks = _Reading(worker, self.upstream.name)
+                yield SpeechStream(_NATIVE, chunks.chunks())
+                finished = chunks.finished
+            finally:
+                if finished:
+                    self._idle.append(worker)
+                else:
+                    self._all.discard(worker)
+                    worker.kill()
+
+    async def voices(self) -> Sequence[Voice]:
+        return espeak_voices.voices(self._data)
+
+    def models(self) -> Sequence[str]:
+        return tuple(MODELS)
+
+    def price(self, recipe: Recipe) -> float:
+        return 0.0
+
+    async def aclose(self) -> None:
+        workers, self._all, self._idle = self._all, set(), []
+        for worker in workers:
+            worker.kill()
+        await asyncio.gather(*(worker.gone() for worker in workers))
+
+    async def _worker(self) -> _Worker:
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.alive:
+                return worker
+            self._all.discard(worker)
+        worker = await _Worker.start(self.upstream.name)
+        self._all.add(worker)
+        return worker
+
+    def _refuse_out_of_range(self, recipe: Recipe) -> None:
+        if len(recipe.text) > _LONGEST_TEXT:
+            raise TextTooLong(
+                f"The text has {len(recipe.text)} characters.",
+                param="input",
+                remedy=f"Send at most {_LONGEST_TEXT} at a time.",
+            )
+        if not 0.25 <= float(recipe.speed) <= 4:
+            raise InvalidRequest("The speed is out of range.", param="speed", remedy="Use 0.25 to 4.")
+        if not -12 <= float(recipe.pitch) <= 12:
+            raise InvalidRequest("The pitch is out of range.", param="pitch", remedy="Use -12 to 12 semitones.")
+        if recipe.options != "{}":
+            raise InvalidRequest(
+                f"The local voice has no option {', '.join(map(repr, json.loads(recipe.options)))}.",
+                param=next(iter(json.loads(recipe.options))),
+                remedy="Leave it out.",
+            )
+
+    def _language(self, language: str | None) -> str | None:
+        tag = (language or DEFAULT_LANGUAGE).lower().replace("_", "-")
+        known = espeak_voices.languages(self._data)
+        tag = tag if tag in known else tag.partition("-")[0]
+        if tag not in known:
+            raise InvalidRequest(
+                "The local voice does not speak that language.",
+                param="language",
+                remedy=_near(tag, list(known)) or "'sayonce voices' lists those it speaks.",
+            )
+        return None if tag == DEFAULT_LANGUAGE else tag
+
+    def _refuse_unknown(self, voice: str) -> None:
+        tag, plus, variant = voice.partition("+")
+        known = espeak_voices.languages(self._data)
+        variants = {name.lower() for name in espeak_voices.variants(self._data)}
+        if tag not in known or (plus and variant not in variants):
+            near = _near(voice, [*STAND_INS, *known, *(f"{tag}+{name}" for name in variants if tag in known)])
+            raise UnknownVoice(
+                "The local voice has no voice of that name.",
+                param="voice",
+                remedy=near or "'sayonce voices' lists them.",
+            )
+
+
+class _Worker:
+    """One process, speaking one text at a time."""
+
+    def __init__(self, process: asyncio.subprocess.Process, name: str) -> None:
+        self._process = process
+        self._name = name
+
+    @classmethod
+    async def start(cls, name: str) -> _Worker:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", "-c", _run_with_path(), str(_WORKER)),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        worker = cls(process, name)
+        try:
+            await worker.frame()
+        except BaseException:
+            worker.kill()
+            raise
+        return worker
+
+    @property
+    def alive(self) -> bool:
+        return self._process.returncode is None
+
+    async def ask(self, request: Mapping[str, Any]) -> None:
+        raw = json.dumps(request).encode()
+        assert self._process.stdin is not None
+        self._process.stdin.write(len(raw).to_bytes(4, "big") + raw)
+        try:
+            await self._process.stdin.drain()
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise self._died() from error
+
+    async def frame(self) -> tuple[bytes, bytes]:
+        """The next frame's kind and payload."""
+        assert self._process.stdout is not None
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                head = await self._process.stdout.readexactly(5)
+                return head[4:], await self._process.stdout.readexactly(int.from_bytes(head[:4], "big"))
+        except asyncio.IncompleteReadError as error:
+            raise self._died() from error
+        except TimeoutError as error:
+            raise ProviderTimeout(
+                f"A worker of '{self._name}' said nothing for {_PATIENCE:g} seconds.",
+                provider=self._name,
+                remedy="Another takes its place; try again.",
+            ) from error
+
+    def kill(self) -> None:
+        if self.alive:
+            self._process.kill()
+
+    async def gone(self) -> None:
+        await self._process.wait()
+
+    def _died(self) -> ProviderUnavailable:
+        return ProviderUnavailable(
+            f"A worker of '{self._name}' died.", provider=self._name, remedy="Another takes its place; try again."
+        )
+
+
+class _Reading:
+    """Reads what a worker says of one text. `finished` when it has said all of it."""
+
+    def __init__(self, worker: _Worker, name: str) -> None:
+        self._worker = worker
+        self._name = name
+        self._open: list[tuple[str, int, int, int]] = []
+        self._spoke = False
+        self.finished = False
+
+    async def chunks(self) -> AsyncIterator[Chunk]:
+        held = b""
+        while True:
+            kind, payload = await self._worker.frame()
+            if kind == b"m":
+                self._open.extend(tuple(word) for word in json.loads(payload))
+                self._spoke = self._spoke or any(word[0] == "word" for word in self._open)
+            elif kind == b"a":
+                held += payload
+                if self._spoke:  # until a word is heard, it may be silence alone
+                    yield Chunk(held, self._marks(last=False))
+                    held = b""
+            else:
+                self.finished = True
+                self._end(kind, payload)
+                yield Chunk(held, self._marks(last=True))
+                return
+
+    def _marks(self, *, last: bool) -> tuple[Mark, ...]:
+        """The marks whose ends are known: a word ends where the next one begins, or its sentence ends."""
+        marks, waiting = [], []
+        for place, (kind, start, first, length) in enumerate(self._open):
+            if kind == "end" or first < 0:
+                continue
+            after = [event for event in self._open[place + 1 :] if kind == "word" or event[0] == "end"]
+            if after:
+                # espeak tells a word's length, and where a sentence ends.
+                marks.append(Mark(start / 1000, after[0][1] / 1000, first, length or after[0][2] - first, kind))
+            elif not last:
+                waiting.append((kind, start, first, length))
+        self._open = waiting
+        return tuple(marks)
+
+    def _end(self, kind: bytes, payload: bytes) -> None:
+        if kind == b"e":
+            raise ProviderRefused(f"'{self._name}' refused: {json.loads(payload)}.", provider=self._name)
+        if not self._spoke:
+            raise ProviderRefused(
+                "Nothing in the text can be spoken.", provider=self._name, remedy="Send at least one word."
+            )
+
+
+def _request(recipe: Recipe) -> dict[str, Any]:
+    voice = recipe.voice or DEFAULT_LANGUAGE
+    stand_in = STAND_INS.get(voice)
+    livelier = MODELS.get(recipe.model or "", 0)
+    rate = round(_NORMAL_RATE * float(recipe.speed))
+    missing = 1 / float(recipe.speed) - _NORMAL_RATE / _SLOWEST_RATE
+    return {
+        "text": recipe.text,
+        "voice": voice if stand_in is None else f"{recipe.language or DEFAULT_LANGUAGE}+{stand_in.variant}",
+        "rate": max(rate, _SLOWEST_RATE),
+        "gap": max(round(missing * _GAP_UNITS), 0),
+        "pitch": _bounded((50 if stand_in is None else stand_in.pitch) + 4 * float(recipe.pitch)),
+        "range": _bounded((50 if stand_in is None else stand_in.range) + livelier),
+        "volume": 100,
+    }
+
+
+def _bounded(value: float) -> int:
+    return min(max(round(value), 0), 99)
+
+
+def _near(name: str, names: Sequence[str]) -> str:
+    near = get_close_matches(name, names, n=5, cutoff=0.5)
+    return f"Near it: {', '.join(near)}." if near else ""
+
+
+def _data_path() -> Path:
+    found = find_spec("espeakng_loader")
+    if found is None or found.origin is None:
+        raise MissingExtra("The local voice", extra="local")
+    return Path(found.origin).parent / "espeak-ng-data"
+
+
+def _run_with_path() -> str:
+    """What starts a worker quickly: without `site`, whose work is most of a Python's start, and with the one
+    folder on its path that it needs."""
+    found = find_spec("espeakng_loader")
+    assert found is not None
+    assert found.origin is not None
+    packages = str(Path(found.origin).parent.parent)
+    return f"import sys, runpy; sys.path.append({packages!r}); runpy.run_path(sys.argv[1], run_name='__main__')"

@@ -1,0 +1,38 @@
+"""The storages there are, by name; one is loaded when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import cast
+
+from sayonce.errors import InvalidSettings
+from sayonce.storage.contract import Storage
+
+_STORAGES = {
+    "local": "sayonce.storage.local:LocalStorage",
+    "memory": "sayonce.storage.memory:MemoryStorage",
+}
+
+
+def known() -> Sequence[str]:
+    """The names of all storages: ours, and those that other packages add under `sayonce.storages`."""
+    return sorted({*_STORAGES, *(point.name for point in entry_points(group="sayonce.storages"))})
+
+
+def make(name: str, backend: str, table: Mapping[str, object]) -> Storage:
+    """The storage `name` of that backend with its settings; InvalidSettings where there is no such backend."""
+    return _load(name, backend).from_settings(name, table)
+
+
+def _load(name: str, backend: str) -> type[Storage]:
+    if backend in _STORAGES:
+        module, _, attribute = _STORAGES[backend].partition(":")
+        return cast(type[Storage], getattr(import_module(module), attribute))
+    for point in entry_points(group="sayonce.storages", name=backend):
+        return cast(type[Storage], point.load())
+    raise InvalidSettings(
+        f"The storage '{name}' has the backend '{backend}', which there is not.",
+        remedy=f"There are: {', '.join(known())}.",
+    )
