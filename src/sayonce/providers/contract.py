@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import ClassVar
@@ -46,6 +46,12 @@ class Provider(ABC):
 
     #: The most characters it takes in one request; None where it sets no limit.
     max_characters: int | None = None
+
+    @classmethod
+    @abstractmethod
+    def from_settings(cls, name: str, table: Mapping[str, object]) -> Provider:
+        """The upstream of a settings table (`provider` left out). InvalidSettings where a setting is wrong,
+        MissingExtra where what it needs is not installed."""
 
     @abstractmethod
     def check(self, recipe: Recipe) -> Recipe:

@@ -1,0 +1,113 @@
+"""The gate: from a key to a caller.
+
+A known key is recognised from memory, without waiting; one that is not costs one lookup. What the catalog last said
+of a key holds while the catalog is away, for a bounded time.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sayonce.access.callers import ALL_ROLES, Caller
+from sayonce.access.keys import hash_of
+from sayonce.catalog.catalog import Catalog
+from sayonce.catalog.records import Tenant
+from sayonce.errors import CatalogError, CatalogUnavailable, Forbidden, Unauthenticated
+
+# How many keys are remembered.
+_MOST = 10_000
+# How long a key is believed before the catalog is asked again, in seconds. Changes are told by the feed before.
+_FRESH = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    caller: Caller
+    confirmed: float
+
+
+class Gate:
+    """`memory` is for how many seconds a known key holds without the catalog; `guarded` closes the gate even where
+    no key exists yet. `clock` is monotonic."""
+
+    def __init__(self, catalog: Catalog, clock: Callable[[], float], *, memory: float, guarded: bool) -> None:
+        self._catalog = catalog
+        self._clock = clock
+        self._memory = memory
+        self._guarded = guarded
+        self._known: OrderedDict[bytes, _Known] = OrderedDict()
+        self._open: _Known | None = None
+
+    def recognise(self, key: str | None) -> Caller | None:
+        """The caller of a known key, or of any key while the gate is open; None where the catalog must be asked."""
+        known = self._open or (self._known.get(hash_of(key)) if key is not None else None)
+        if known is None or self._clock() - known.confirmed > _FRESH:
+            return None
+        return known.caller
+
+    async def admit(self, key: str | None) -> Caller:
+        """The caller of a key. Unauthenticated where it is unknown or revoked, Forbidden where its tenant is
+        disabled, CatalogUnavailable where nobody can tell."""
+        return self.recognise(key) or await self._ask(key)
+
+    @property
+    def open(self) -> bool:
+        """Whether everybody is let in, as the tenant `default`, since no key exists."""
+        return self._open is not None
+
+    def forget(self) -> None:
+        """Forgets all keys: one of them, or a tenant, has changed."""
+        self._known.clear()
+        self._open = None
+
+    async def _ask(self, key: str | None) -> Caller:
+        try:
+            if not self._guarded and await self._is_open():
+                assert self._open is not None
+                return self._open.caller
+            return await self._look_up(key)
+        except CatalogError as error:
+            return self._remembered(key, error)
+
+    async def _is_open(self) -> bool:
+        if await self._catalog.valid_keys():
+            self._open = None
+            return False
+        tenant = await self._catalog.tenant("default") or Tenant("default")
+        self._open = _Known(Caller(tenant, ALL_ROLES), self._clock())
+        return True
+
+    async def _look_up(self, key: str | None) -> Caller:
+        if not key:
+            raise Unauthenticated("No API key was sent.", remedy="Send one: Authorization: Bearer sayonce_…")
+        key_hash = hash_of(key)
+        found = await self._catalog.key(key_hash)
+        if found is None or found[0].revoked_at is not None:
+            self._known.pop(key_hash, None)
+            raise Unauthenticated("This API key is not valid.", remedy="Make one: sayonce keys create")
+        row, tenant = found
+        if tenant.disabled:
+            self._known.pop(key_hash, None)
+            raise Forbidden(f"The tenant '{tenant.id}' is disabled.", remedy="Ask who runs this gateway.")
+        caller = Caller(tenant, row.roles, row.id)
+        self._remember(key_hash, caller)
+        return caller
+
+    def _remember(self, key_hash: bytes, caller: Caller) -> None:
+        self._known[key_hash] = _Known(caller, self._clock())
+        self._known.move_to_end(key_hash)
+        while len(self._known) > _MOST:
+            self._known.popitem(last=False)
+
+    def _remembered(self, key: str | None, error: CatalogError) -> Caller:
+        """Who it was when the catalog was last asked, if that is not too long ago."""
+        known = self._open or (self._known.get(hash_of(key)) if key is not None else None)
+        if known is None or self._clock() - known.confirmed > self._memory:
+            raise CatalogUnavailable(
+                "The catalog cannot be read, so this API key cannot be checked.",
+                backend=error.backend,
+                remedy="Try again in a moment.",
+            ) from error
+        return known.caller

@@ -1,0 +1,39 @@
+"""The providers there are, by name; one is loaded when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import cast
+
+from sayonce.errors import InvalidSettings
+from sayonce.providers.contract import Provider
+
+_PROVIDERS = {
+    "espeak": "sayonce.providers.espeak:EspeakProvider",
+    "openai": "sayonce.providers.openai:OpenAIProvider",
+}
+
+
+def known() -> Sequence[str]:
+    """The names of all providers: ours, and those that other packages add under `sayonce.providers`."""
+    return sorted({*_PROVIDERS, *(point.name for point in entry_points(group="sayonce.providers"))})
+
+
+def make(name: str, provider: str, table: Mapping[str, object]) -> Provider:
+    """The upstream `name` of that provider with its settings; InvalidSettings where there is no such provider,
+    MissingExtra where it is not installed."""
+    return _load(name, provider).from_settings(name, table)
+
+
+def _load(name: str, provider: str) -> type[Provider]:
+    if provider in _PROVIDERS:
+        module, _, attribute = _PROVIDERS[provider].partition(":")
+        return cast(type[Provider], getattr(import_module(module), attribute))
+    for point in entry_points(group="sayonce.providers", name=provider):
+        return cast(type[Provider], point.load())
+    raise InvalidSettings(
+        f"The upstream '{name}' has the provider '{provider}', which there is not.",
+        remedy=f"There are: {', '.join(known())}.",
+    )
