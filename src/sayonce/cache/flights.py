@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 from sayonce.cache.orders import Clip, Order, Outcome
 from sayonce.errors import SayonceError
+
+
+@dataclass(slots=True)
+class Times:
+    """When a flight began (by the process's own clock), and how long it took to its first byte and to be kept, in
+    seconds."""
+
+    began: float = 0.0
+    first_byte: float | None = None
+    kept: float | None = None
 
 
 class Flight:
@@ -29,6 +41,7 @@ class Flight:
         self.outcome = Outcome.MISS if self.keep else Outcome.DISABLED
         if bypass:
             self.go_around()
+        self.times = Times()
         self._pieces: list[bytes] = []
         self._clip: Clip | None = None
         self._error: SayonceError | None = None
@@ -57,6 +70,8 @@ class Flight:
     def pass_on(self, piece: bytes) -> None:
         """The next piece, to everyone."""
         if piece:
+            if not self._pieces:
+                self.times.first_byte = time.perf_counter() - self.times.began
             self._pieces.append(piece)
             self._tell()
 

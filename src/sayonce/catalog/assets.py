@@ -154,9 +154,7 @@ def touch(connection: Connection, served: Mapping[bytes, int], now: float) -> No
     """Adds the hits that were counted since the last time, and when that was."""
     for content_hash, hits in served.items():
         connection.execute(
-            update(assets)
-            .where(assets.c.content_hash == content_hash)
-            .values(hits=assets.c.hits + hits, used_at=now)
+            update(assets).where(assets.c.content_hash == content_hash).values(hits=assets.c.hits + hits, used_at=now)
         )
 
 

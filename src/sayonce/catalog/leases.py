@@ -26,9 +26,7 @@ _FAILURE_STAYS = 10.0
 
 #: Where another's flight stands.
 PROGRESS = Lookup(
-    select(leases.c.fence, leases.c.expires, leases.c.failure).where(
-        leases.c.recipe_hash == bindparam("recipe_hash")
-    )
+    select(leases.c.fence, leases.c.expires, leases.c.failure).where(leases.c.recipe_hash == bindparam("recipe_hash"))
 )
 
 

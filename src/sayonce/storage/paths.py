@@ -47,9 +47,7 @@ class PathTemplate:
 
     def render(self, fields: Mapping[str, str]) -> str:
         """The path of these fields. InvalidSettings where the template names one that is absent."""
-        path = "".join(
-            literal + ("" if name is None else self._value(fields, name)) for literal, name in self._parts
-        )
+        path = "".join(literal + ("" if name is None else self._value(fields, name)) for literal, name in self._parts)
         return validated(path)
 
     def _value(self, fields: Mapping[str, str], name: str) -> str:

@@ -1,0 +1,159 @@
+"""Tells the tally, the metrics and the log what the engine does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from sayonce.cache.flights import Flight
+from sayonce.cache.orders import Clip, Order, Outcome
+from sayonce.cache.tally import Tally
+from sayonce.catalog.records import Asset, UsageKey
+from sayonce.errors import CatalogError, ProviderError, SayonceError, StorageError
+from sayonce.telemetry.events import Generation, TextNames, emit
+from sayonce.telemetry.metrics import Metrics
+
+_log = structlog.get_logger("sayonce.engine")
+
+
+class Watch:
+    """`clock` gives seconds since 1970; durations are measured by the process's own."""
+
+    def __init__(self, tally: Tally, metrics: Metrics, names: TextNames, clock: Callable[[], float]) -> None:
+        self.tally = tally
+        self.metrics = metrics
+        self._names = names
+        self.now = clock
+
+    # ── answers ──────────────────────────────────────────────────────────────────────────────────
+
+    def hit(self, clip: Clip) -> None:
+        """An answer from what is kept. On the path of every hit: two additions and a dictionary entry."""
+        asset = clip.asset
+        self.metrics.answers["hit"] += 1
+        self.metrics.saved += asset.cost or 0.0
+        self.tally.hit(asset)
+
+    def joined(self, asset: Asset) -> None:
+        """An answer from somebody else's generation, in another format."""
+        self._saved(self.tally.key(asset.owner.tenant, asset.upstream, asset.model, asset.voice), asset.cost)
+
+    def live(self, order: Order, outcome: Outcome) -> None:
+        """An answer whose first byte has come."""
+        if outcome is Outcome.JOINED:
+            self._saved(self._key(order), order.provider.price(order.recipe))
+        else:
+            self.metrics.answers[outcome] += 1
+            self.tally.count(outcome, self._key(order))
+
+    # ── flights ──────────────────────────────────────────────────────────────────────────────────
+
+    @contextmanager
+    def flight(self, flight: Flight) -> Iterator[None]:
+        """Watches a flight from take-off to its end."""
+        flight.times.began = time.perf_counter()
+        try:
+            yield
+        except SayonceError as error:
+            self._failed(flight, error.code)
+            raise
+        except BaseException as error:
+            self._failed(flight, type(error).__name__)
+            raise
+        self._landed(flight)
+
+    @contextmanager
+    def keeping(self, flight: Flight) -> Iterator[None]:
+        """Watches a blob and its row being written."""
+        began = time.perf_counter()
+        yield
+        flight.times.kept = time.perf_counter() - began
+        self.metrics.keeping_seconds.observe(flight.times.kept)
+
+    def retries(self, flight: Flight, error: ProviderError) -> None:
+        """A generation is tried again."""
+        upstream = flight.order.provider.upstream.name
+        self.metrics.retries.labels(upstream).inc()
+        _log.info("provider.retried", provider=upstream, error=error.code)
+
+    def waits(self) -> None:
+        """A flight waits for another process's."""
+        self.metrics.waits.inc()
+
+    def implausible(self, flight: Flight) -> None:
+        """An answer was too long or too short for its text, and is not kept this time."""
+        upstream = flight.order.provider.upstream.name
+        self.metrics.implausible.labels(upstream).inc()
+        _log.warning("audio.implausible", provider=upstream, content_hash=flight.order.content_hash.hex())
+
+    def fence_lost(self, flight: Flight) -> None:
+        """A flight could not land."""
+        self.metrics.fences_lost.inc()
+        _log.warning("fence.lost", content_hash=flight.order.content_hash.hex())
+
+    def bypass(self, part: str, error: CatalogError | StorageError) -> None:
+        """A part of the cache was gone around."""
+        self.metrics.bypasses.labels(part, error.code).inc()
+        _log.warning("cache.bypassed", part=part, error=error.code, reason=error.message)
+
+    def bug(self, error: BaseException) -> None:
+        """A flight ended in an error that should not be."""
+        self.metrics.bugs.inc()
+        _log.error("bug", error=type(error).__name__, exc_info=error)
+
+    # ── within ───────────────────────────────────────────────────────────────────────────────────
+
+    def _landed(self, flight: Flight) -> None:
+        upstream = flight.order.provider.upstream.name
+        if not flight.spoken:
+            return  # Somebody else spoke, and counted it.
+        elapsed = time.perf_counter() - flight.times.began
+        price = flight.order.provider.price(flight.order.recipe)
+        characters = len(flight.order.recipe.text)
+        self.metrics.generations.labels(upstream, "success").inc()
+        self.metrics.generation_seconds.labels(upstream).observe(elapsed)
+        self.metrics.first_byte_seconds.labels(upstream).observe(flight.times.first_byte or elapsed)
+        self.metrics.characters.labels(upstream).inc(characters)
+        self.metrics.spent.labels(upstream).inc(price or 0.0)
+        count = self.tally.of(self._key(flight.order))
+        count.characters += characters
+        count.spent += price or 0.0
+        emit(self._event(flight, elapsed, None))
+
+    def _failed(self, flight: Flight, error: str) -> None:
+        upstream = flight.order.provider.upstream.name
+        self.metrics.generations.labels(upstream, error).inc()
+        self.tally.of(self._key(flight.order)).errors += 1
+        emit(self._event(flight, time.perf_counter() - flight.times.began, error))
+
+    def _event(self, flight: Flight, elapsed: float, error: str | None) -> Generation:
+        recipe, times = flight.order.recipe, flight.times
+        return Generation(
+            business_id=recipe.owner.tenant,
+            provider=flight.order.provider.upstream.name,
+            model=recipe.model,
+            voice_id=recipe.voice,
+            text_hash=self._names.name(recipe.text),
+            characters=len(recipe.text),
+            content_hash=flight.order.content_hash.hex(),
+            outcome=str(flight.outcome),
+            cached=False,
+            latency_ms=round(elapsed * 1000, 3),
+            first_byte_ms=None if times.first_byte is None else round(times.first_byte * 1000, 3),
+            storage_upload_ms=None if times.kept is None else round(times.kept * 1000, 3),
+            success=error is None,
+            error=error,
+            cost=flight.order.provider.price(recipe),
+        )
+
+    def _saved(self, key: UsageKey, cost: float | None) -> None:
+        self.metrics.answers["joined"] += 1
+        self.metrics.saved += cost or 0.0
+        self.tally.count(Outcome.JOINED, key).saved += cost or 0.0
+
+    def _key(self, order: Order) -> UsageKey:
+        recipe = order.recipe
+        return self.tally.key(recipe.owner.tenant, order.provider.upstream.name, recipe.model, recipe.voice)

@@ -1,0 +1,111 @@
+"""Prometheus metrics for everything that someone would alert on.
+
+What a hit must count is a plain number, read when Prometheus asks. Labels are bounded: upstreams and error codes,
+never a tenant, a voice or a text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+class Metrics:
+    """All metrics, in a registry of their own."""
+
+    def __init__(self, version: str) -> None:
+        self.registry = registry = CollectorRegistry()
+        #: Answers by outcome (hit, joined, miss, bypass, disabled): plain numbers, counted without a lock.
+        self.answers: dict[str, int] = dict.fromkeys(("hit", "joined", "miss", "bypass", "disabled"), 0)
+        #: What hits and joins would have cost, in USD.
+        self.saved = 0.0
+        self.refusals = Counter(
+            "sayonce_errors", "Requests answered with an error, by its code.", ["code"], registry=registry
+        )
+        self.generations = Counter(
+            "sayonce_generations", "Generations that ended, by how.", ["upstream", "result"], registry=registry
+        )
+        self.generation_seconds = Histogram(
+            "sayonce_generation_seconds",
+            "From take-off to the last byte.",
+            ["upstream"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.first_byte_seconds = Histogram(
+            "sayonce_first_byte_seconds",
+            "From take-off to the first byte.",
+            ["upstream"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.keeping_seconds = Histogram(
+            "sayonce_keeping_seconds", "Writing a blob and its row.", buckets=_SECONDS, registry=registry
+        )
+        self.characters = Counter(
+            "sayonce_characters_spoken", "Characters paid for.", ["upstream"], registry=registry
+        )
+        self.spent = Counter("sayonce_spent_usd", "What generations cost.", ["upstream"], registry=registry)
+        self.retries = Counter(
+            "sayonce_retries", "Generations tried again before their first byte.", ["upstream"], registry=registry
+        )
+        self.bypasses = Counter(
+            "sayonce_bypasses", "Times a part of the cache was gone around.", ["part", "error"], registry=registry
+        )
+        self.fences_lost = Counter(
+            "sayonce_fences_lost", "Flights that could not land: their lease was another's.", registry=registry
+        )
+        self.waits = Counter(
+            "sayonce_waits_for_others", "Flights that waited for another process's.", registry=registry
+        )
+        self.implausible = Counter(
+            "sayonce_implausible", "Answers too long or too short for their text.", ["upstream"], registry=registry
+        )
+        self.bugs = Counter("sayonce_bugs", "Errors that should not be.", registry=registry)
+        self.flush_failures = Counter(
+            "sayonce_flush_failures", "Times that usage could not be written.", registry=registry
+        )
+        Info("sayonce_build", "The version that runs.", registry=registry).info({"version": version})
+        registry.register(_Plain(self))
+
+    def watch(self, name: str, what: str, read: Callable[[], float]) -> None:
+        """A gauge that is read when Prometheus asks."""
+        Gauge(name, what, registry=self.registry).set_function(read)
+
+    def render(self) -> tuple[bytes, str]:
+        """The page that Prometheus reads, and its content type."""
+        return generate_latest(self.registry), CONTENT_TYPE_PLAIN_0_0_4
+
+
+class _Plain(Collector):
+    """Turns the plain numbers into metrics."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        answers = CounterMetricFamily(
+            "sayonce_answers", "Audio answers, by where they came from.", labels=["outcome"]
+        )
+        for outcome, count in self._metrics.answers.items():
+            answers.add_metric([outcome], count)
+        yield answers
+        yield CounterMetricFamily(
+            "sayonce_saved_usd", "What hits and joins would have cost.", value=self._metrics.saved
+        )
+
+
+def table(metrics: Metrics) -> list[tuple[str, str, str]]:
+    """Name, kind and meaning of each metric, for the docs."""
+    return sorted(
+        (metric.name, metric.type, metric.documentation)
+        for metric in metrics.registry.collect()
+        if isinstance(metric, Metric)
+    )
