@@ -249,6 +249,7 @@ class InvalidSettings(SetupError):
 class MissingExtra(SetupError):
     """An optional part was asked for and its package is not installed."""
 
+    status = 503
     code = "missing_extra"
 
     def __init__(self, part: str, *, extra: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from sayonce.cache.finder import Finder
 from sayonce.cache.flights import Flight
@@ -12,6 +13,7 @@ from sayonce.cache.pilot import Pilot
 from sayonce.cache.shelf import Shelf
 from sayonce.cache.watch import Watch
 from sayonce.errors import CatalogError, NotKept, StorageError
+from sayonce.speech.requests import Owner
 
 
 class Engine:
@@ -49,15 +51,17 @@ class Engine:
         self._watch.hit(clip)
         return Whole(order, Outcome.HIT, clip)
 
-    async def remove(self, content_hash: bytes) -> bool:
+    async def remove(self, content_hash: bytes, tenant: str, may: Callable[[Owner], bool]) -> bool:
         """Removes an asset with every variant of its recipe, and keeps a flight that is making it from landing.
-        Whether there was anything."""
-        asset = await self._shelf.find(content_hash)
-        remembered = self._hot.get(content_hash)
-        removed = await self._shelf.remove(content_hash)
-        for recipe_hash in {found.recipe_hash for found in (asset, remembered and remembered.asset) if found}:
-            self._hot.forget_recipe(recipe_hash)
-        return removed or remembered is not None
+        Whether there was anything of that tenant's that it `may` have."""
+        kept = await self._shelf.find(content_hash)
+        removed = await self._shelf.remove(content_hash, tenant, may)
+        clip = self._hot.get(content_hash)
+        asset = kept or (clip.asset if clip is not None and not clip.kept else None)
+        if asset is None or not (asset.owner.tenant == tenant and may(asset.owner)):
+            return removed
+        self._hot.forget_recipe(asset.recipe_hash)
+        return True
 
     async def land_all(self, patience: float) -> None:
         """Returns when every flight has landed; after `patience` seconds those still flying are called off."""

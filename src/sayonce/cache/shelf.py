@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -21,7 +21,7 @@ from sayonce.cache.orders import Clip
 from sayonce.catalog.catalog import Catalog
 from sayonce.catalog.records import Asset, Blob, Lease, Spent, Use
 from sayonce.errors import BlobNotFound, StorageError, StorageUnavailable
-from sayonce.speech.requests import Scope
+from sayonce.speech.requests import Owner, Scope
 from sayonce.storage.contract import Storage
 from sayonce.storage.paths import PathTemplate
 
@@ -33,11 +33,10 @@ _log = structlog.get_logger("sayonce.shelf")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where new blobs go: a storage and the template of their paths. `catalog_id` is stamped on each."""
+    """Where new blobs go: a storage and the template of their paths."""
 
     storage: Storage
     template: PathTemplate
-    catalog_id: str
 
 
 class Shelf:
@@ -99,10 +98,10 @@ class Shelf:
         await self._delete(orphans)
         return stored
 
-    async def remove(self, content_hash: bytes) -> bool:
+    async def remove(self, content_hash: bytes, tenant: str, may: Callable[[Owner], bool]) -> bool:
         """Removes every variant of a content hash's recipe, and keeps a flight that is making it from landing.
-        Whether there was anything."""
-        orphans = await self._catalog.remove(content_hash)
+        Whether there was anything of that tenant's that it `may` have."""
+        orphans = await self._catalog.remove(content_hash, tenant, may)
         sys.audit("sayonce.remove", "row deleted")
         if orphans is None:
             return False
@@ -137,9 +136,10 @@ class Shelf:
     async def _store(self, clip: Clip) -> Clip:
         place, asset = self._place, clip.asset
         path = place.template.render(path_fields(asset))
+        metadata = blob_metadata(asset, await self._catalog.identity())
         sys.audit("sayonce.keep", "checked")
         try:
-            await place.storage.write(path, clip.data, blob_metadata(asset, place.catalog_id))
+            await place.storage.write(path, clip.data, metadata)
         except StorageError:
             self.writable = False
             raise

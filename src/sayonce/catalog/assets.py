@@ -158,12 +158,14 @@ def touch(connection: Connection, served: Mapping[bytes, int], now: float) -> No
         )
 
 
-def recipe_of(connection: Connection, content_hash: bytes) -> bytes | None:
-    """The recipe of an asset."""
-    found: bytes | None = connection.execute(
-        select(assets.c.recipe_hash).where(assets.c.content_hash == content_hash)
-    ).scalar_one_or_none()
-    return found
+def recipe_and_owner(connection: Connection, content_hash: bytes) -> tuple[bytes, Owner] | None:
+    """The recipe of an asset, and whose it is."""
+    row = connection.execute(
+        select(assets.c.recipe_hash, assets.c.tenant, assets.c.scope, assets.c.owner).where(
+            assets.c.content_hash == content_hash
+        )
+    ).one_or_none()
+    return None if row is None else (row[0], owner_of(row[1], row[2], row[3]))
 
 
 def path_in_use(connection: Connection, blob: Blob) -> bool:

@@ -26,6 +26,7 @@ from sayonce.catalog.records import (
     UsageKey,
     Use,
 )
+from sayonce.speech.requests import Owner
 
 #: How long change-log entries stay, in seconds: who read nothing for half of that must forget everything.
 CHANGES_STAY = 3_600.0
@@ -37,6 +38,7 @@ class Catalog:
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:
         self._database = database
         self._clock = clock
+        self._identity: str | None = None
 
     # ── assets ───────────────────────────────────────────────────────────────────────────────────
 
@@ -50,10 +52,10 @@ class Catalog:
         rows = await self._database.look_up(assets.BY_CONTENT, {"content_hash": content_hash})
         return next(iter(self._living(assets.assets_of(rows))), None)
 
-    async def remove(self, content_hash: bytes) -> tuple[Blob, ...] | None:
+    async def remove(self, content_hash: bytes, tenant: str, may: Callable[[Owner], bool]) -> tuple[Blob, ...] | None:
         """Deletes a content hash's recipe with every variant and use; a flight making it cannot land. Answers the
-        blobs to delete next; None where there is neither asset nor flight."""
-        return await self._database.write(leases.remove, content_hash, self._clock())
+        blobs to delete next; None where there is neither asset nor flight of that tenant's that it `may` have."""
+        return await self._database.write(leases.remove, content_hash, tenant, may, self._clock())
 
     async def drop_blob(self, content_hash: bytes, blob: Blob) -> None:
         """Forgets a blob that is definitely gone or broken, and an asset with its last one."""
@@ -161,7 +163,9 @@ class Catalog:
 
     async def identity(self) -> str:
         """This catalog's id, which its blobs carry."""
-        return await self._database.write(leases.plant, "catalog", secrets.token_hex(8))
+        if self._identity is None:
+            self._identity = await self._database.write(leases.plant, "catalog", secrets.token_hex(8))
+        return self._identity
 
     async def aclose(self) -> None:
         """Frees the database. Called once, last."""

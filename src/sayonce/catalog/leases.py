@@ -7,7 +7,7 @@ lands nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,6 +20,7 @@ from sayonce.catalog.records import Asset, Blob, Held, Kept, Lease, Progress, Sp
 from sayonce.catalog.tables import assets, doubts, facts, leases, spending, tenants
 from sayonce.catalog.upserts import accumulate, insert_or_nothing, upsert
 from sayonce.errors import BudgetSpent, FenceLost
+from sayonce.speech.requests import Owner
 
 #: How long a failed lease stays for those who waited for it elsewhere, in seconds.
 _FAILURE_STAYS = 10.0
@@ -116,10 +117,16 @@ def is_doubted(connection: Connection, recipe_hash: bytes) -> bool:
     return connection.execute(select(func.count()).where(doubts.c.recipe_hash == recipe_hash)).scalar_one() > 0
 
 
-def remove(connection: Connection, content_hash: bytes, now: float) -> tuple[Blob, ...] | None:
+def remove(
+    connection: Connection, content_hash: bytes, tenant: str, may: Callable[[Owner], bool], now: float
+) -> tuple[Blob, ...] | None:
     """Deletes the recipe of a content hash, every variant and use of it, and takes the lease of a flight that is
-    making it, which so cannot land. None where there is neither."""
-    recipe_hash = kept.recipe_of(connection, content_hash) or _flying(connection, content_hash)
+    making it, which so cannot land. None where there is neither, or it is not `tenant`'s, or not one that `may`
+    be had."""
+    found = kept.recipe_and_owner(connection, content_hash)
+    if found is not None and not (found[1].tenant == tenant and may(found[1])):
+        return None
+    recipe_hash = found[0] if found is not None else _flying(connection, content_hash, tenant)
     if recipe_hash is None:
         return None
     connection.execute(delete(leases).where(leases.c.recipe_hash == recipe_hash))
@@ -218,9 +225,9 @@ def _demand_one(connection: Connection, rows: int) -> None:
         )
 
 
-def _flying(connection: Connection, content_hash: bytes) -> bytes | None:
+def _flying(connection: Connection, content_hash: bytes, tenant: str) -> bytes | None:
     found: bytes | None = connection.execute(
-        select(leases.c.recipe_hash).where(leases.c.content_hash == content_hash)
+        select(leases.c.recipe_hash).where(leases.c.content_hash == content_hash, leases.c.tenant == tenant)
     ).scalar_one_or_none()
     return found
 

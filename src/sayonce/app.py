@@ -1,0 +1,225 @@
+"""Puts all together: the one place where parts are chosen and joined."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import structlog
+
+from sayonce.access.allowance import Allowance
+from sayonce.access.gate import Gate
+from sayonce.access.limits import RateLimits
+from sayonce.access.urls import UrlSigner
+from sayonce.cache.cast import Cast
+from sayonce.cache.engine import Engine
+from sayonce.cache.finder import Finder
+from sayonce.cache.hot import HotTier
+from sayonce.cache.pilot import Ground, Pilot, Terms
+from sayonce.cache.shelf import Place, Shelf
+from sayonce.cache.tally import Tally
+from sayonce.cache.watch import Watch
+from sayonce.catalog.catalog import Catalog
+from sayonce.catalog.records import Change
+from sayonce.catalog.sqlite import SqliteDatabase
+from sayonce.cluster.catalog_leases import CatalogLeases
+from sayonce.cluster.feed import ChangeFeed
+from sayonce.errors import CatalogError, InvalidSettings, MissingExtra
+from sayonce.providers import registry as providers
+from sayonce.providers.contract import Provider
+from sayonce.settings import Settings
+from sayonce.storage import registry as storages
+from sayonce.storage.contract import Storage
+from sayonce.storage.paths import PathTemplate
+from sayonce.telemetry.events import TextNames
+from sayonce.telemetry.metrics import Metrics
+
+VERSION = version("sayonce")
+
+_log = structlog.get_logger("sayonce.app")
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """A running gateway's parts, as the doors and the commands use them."""
+
+    settings: Settings
+    catalog: Catalog
+    storages: Mapping[str, Storage]
+    shelf: Shelf
+    cast: Cast
+    hot: HotTier
+    engine: Engine
+    watch: Watch
+    feed: ChangeFeed
+    gate: Gate
+    limits: RateLimits
+    signer: UrlSigner
+
+    async def flush(self) -> None:
+        """Writes what was counted in memory."""
+        await self.watch.tally.flush(self.catalog)
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Gateway]:
+    """A gateway of these settings, with what it does in the background. On leaving, flights land first.
+    InvalidSettings and MissingExtra where the settings cannot be met."""
+    async with AsyncExitStack() as stack:
+        catalog = Catalog(SqliteDatabase(settings.database), time.time)
+        stack.push_async_callback(catalog.aclose)
+        places = _storages(settings)
+        for place in places.values():
+            stack.push_async_callback(place.aclose)
+        speakers, missing = _upstreams(settings)
+        for speaker in speakers.values():
+            stack.push_async_callback(speaker.aclose)
+        gateway = _joined(
+            settings, catalog, places, Cast(speakers, settings.speaker, settings.keep, missing), await _names(catalog)
+        )
+        stack.push_async_callback(_wind_down, gateway)
+        async with _background(gateway):
+            yield gateway
+
+
+def _joined(
+    settings: Settings, catalog: Catalog, places: Mapping[str, Storage], cast: Cast, secret: tuple[str, str]
+) -> Gateway:
+    hot = HotTier(settings.memory, time.time)
+    gate = Gate(catalog, time.monotonic, memory=settings.key_memory, guarded=settings.require_keys)
+    watch = Watch(Tally(time.time), Metrics(VERSION), TextNames(secret[0]), time.time)
+    shelf = Shelf(catalog, places, Place(_home(settings, places), PathTemplate(settings.path_template)))
+    finder = Finder(shelf, hot, time.time, transcodes=settings.variants == "transcode")
+    leases = CatalogLeases(catalog, settings.lease_seconds)
+    allowance = Allowance(settings.bypass_characters, settings.bypass_usd, time.monotonic)
+    pilot = Pilot(Ground(leases, shelf, finder, hot), _terms(settings), allowance, watch, time.time)
+    gateway = Gateway(
+        settings=settings,
+        catalog=catalog,
+        storages=places,
+        shelf=shelf,
+        cast=cast,
+        hot=hot,
+        engine=Engine(hot, shelf, finder, pilot, watch),
+        watch=watch,
+        feed=ChangeFeed(catalog, settings.poll_seconds, lambda change: _heed(change, hot, gate), hot.clear),
+        gate=gate,
+        limits=RateLimits(settings.rate, settings.burst, time.monotonic),
+        signer=UrlSigner(secret[1], time.time),
+    )
+    _measure(gateway)
+    return gateway
+
+
+def _heed(change: Change, hot: HotTier, gate: Gate) -> None:
+    """Forgets what is no longer so."""
+    match change.kind:
+        case "asset":
+            hot.forget(bytes.fromhex(change.subject))
+        case "recipe":
+            hot.forget_recipe(bytes.fromhex(change.subject))
+        case _:
+            gate.forget()
+
+
+def _terms(settings: Settings) -> Terms:
+    return Terms(
+        holder=secrets.token_hex(8),
+        attempts=settings.attempts,
+        patience=settings.retry_after_limit,
+        longest=settings.generation_limit,
+        largest=settings.max_audio,
+        keep_text=settings.keep_text,
+    )
+
+
+def _upstreams(settings: Settings) -> tuple[dict[str, Provider], dict[str, MissingExtra]]:
+    speakers: dict[str, Provider] = {}
+    missing: dict[str, MissingExtra] = {}
+    for name, table in settings.all_upstreams.items():
+        try:
+            speakers[name] = providers.make(name, _kind(name, table, "provider"), _without(table, "provider"))
+        except MissingExtra as error:
+            if name in settings.upstreams:
+                raise
+            missing[name] = error  # it is only implied: whoever asks for it is told what to install
+    if settings.speaker not in speakers | missing:
+        raise InvalidSettings(
+            f"The default upstream '{settings.speaker}' is not configured.",
+            remedy=f"There are: {', '.join(sorted(speakers))}.",
+        )
+    return speakers, missing
+
+
+def _storages(settings: Settings) -> dict[str, Storage]:
+    return {
+        name: storages.make(name, _kind(name, table, "backend"), _without(table, "backend"))
+        for name, table in settings.all_storages.items()
+    }
+
+
+def _home(settings: Settings, places: Mapping[str, Storage]) -> Storage:
+    if settings.storage not in places:
+        raise InvalidSettings(
+            f"The storage '{settings.storage}' is not configured.", remedy=f"There are: {', '.join(sorted(places))}."
+        )
+    return places[settings.storage]
+
+
+def _kind(name: str, table: Mapping[str, object], key: str) -> str:
+    kind = table.get(key)
+    if not isinstance(kind, str):
+        raise InvalidSettings(f"The table '{name}' does not say its {key}.", remedy=f'Add {key} = "…" to it.')
+    return kind
+
+
+def _without(table: Mapping[str, object], key: str) -> dict[str, object]:
+    return {name: value for name, value in table.items() if name != key}
+
+
+async def _names(catalog: Catalog) -> tuple[str, str]:
+    """The secrets that name texts in logs and sign URLs."""
+    try:
+        return await catalog.secret("texts"), await catalog.secret("urls")
+    except CatalogError as error:
+        # The gateway serves all the same (law 5); what it signs meanwhile does not outlive it.
+        _log.warning("catalog.unavailable", error=error.code, reason=error.message, remedy=error.remedy)
+        return secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+
+
+@asynccontextmanager
+async def _background(gateway: Gateway) -> AsyncIterator[None]:
+    tasks = [
+        asyncio.create_task(gateway.feed.run()),
+        asyncio.create_task(
+            gateway.watch.tally.run(
+                gateway.catalog, gateway.settings.flush_seconds, gateway.watch.metrics.flush_failures.inc
+            )
+        ),
+    ]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _wind_down(gateway: Gateway) -> None:
+    await gateway.engine.land_all(gateway.settings.shutdown_seconds)
+    with suppress(CatalogError):  # what could not be written is only a count
+        await gateway.flush()
+
+
+def _measure(gateway: Gateway) -> None:
+    watch = gateway.watch.metrics.watch
+    watch("sayonce_flights", "Generations in progress.", lambda: gateway.engine.flying)
+    watch("sayonce_memory_entries", "Clips in memory.", lambda: gateway.hot.entries)
+    watch("sayonce_memory_bytes", "What they take.", lambda: gateway.hot.weight)
+    watch("sayonce_feed_lag_seconds", "Since the change log was last read.", lambda: gateway.feed.lag)
+    watch("sayonce_storage_writable", "Whether the last blob could be written.", lambda: gateway.shelf.writable)

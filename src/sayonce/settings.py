@@ -1,0 +1,296 @@
+"""All settings, in one typed table: from it come the environment's names, `sayonce settings`, the docs' page and what
+is struck out of both.
+
+Defaults < `sayonce.toml` < environment (`SAYONCE_…`, and vendors' own names for their keys).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from platformdirs import user_config_dir, user_data_dir
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from sayonce.errors import InvalidSettings
+from sayonce.storage.paths import DEFAULT as DEFAULT_PATH
+
+_PREFIX = "SAYONCE_"
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_SIZE = re.compile(r"(\d+) ?(B|KB|MB|GB)?", re.IGNORECASE)
+_SPAN = re.compile(r"(\d+) ?(s|m|h|d)", re.IGNORECASE)
+_UNITS = {"B": 1, "KB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
+_SPANS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def _size(value: object) -> object:
+    """`256 MB` as bytes."""
+    if isinstance(value, str) and (found := _SIZE.fullmatch(value.strip())):
+        return int(found[1]) * _UNITS[(found[2] or "B").upper()]
+    return value
+
+
+def _span(value: object) -> object:
+    """`30d` as seconds, `forever` as None."""
+    if value == "forever":
+        return None
+    if isinstance(value, str) and (found := _SPAN.fullmatch(value.strip())):
+        return int(found[1]) * _SPANS[found[2].lower()]
+    return value
+
+
+def _list(value: object) -> object:
+    """`a, b` as a list."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Size = Annotated[int, BeforeValidator(_size), Field(ge=0)]
+Span = Annotated[float | None, BeforeValidator(_span), Field(gt=0)]
+Table = dict[str, dict[str, Any]]
+
+
+class Settings(BaseSettings):
+    """Times are in seconds, sizes in bytes (or `256 MB`), money in USD."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        populate_by_name=True,
+        env_ignore_empty=True,
+    )
+
+    host: str = Field("127.0.0.1", description="The address to listen on.")
+    port: int = Field(8700, ge=0, le=65_535, description="The port to listen on; 0 takes a free one.")
+    data_dir: Path = Field(
+        Path(user_data_dir("sayonce", appauthor=False)), description="The folder of the catalog and of local audio."
+    )
+    public_url: str | None = Field(
+        None, description="How the gateway is reached from outside, for URLs it gives out."
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_list)] = Field(
+        (), description="Web origins whose pages may call the gateway, with commas between."
+    )
+    require_keys: bool = Field(False, description="Ask for an API key even while none has been made.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
+    log_format: Literal["auto", "console", "json"] = Field("auto", description="How it is logged.")
+
+    openai_api_key: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("OPENAI_API_KEY", "openai_api_key"),
+        description="The key of the upstream `openai`.",
+    )
+    openai_base_url: str | None = Field(
+        None,
+        validation_alias=AliasChoices("OPENAI_BASE_URL", "openai_base_url"),
+        description="Where the upstream `openai` is, if not at OpenAI.",
+    )
+    default_upstream: str | None = Field(
+        None, description="Who speaks where a request names nobody: `openai` if it is configured, else `espeak`."
+    )
+    upstreams: Table = Field(
+        {}, description="Who speaks: a table a name, with `provider` and that provider's settings."
+    )
+    attempts: int = Field(3, ge=1, le=10, description="Tries of a generation before its first byte was passed on.")
+    retry_after_limit: float = Field(5.0, ge=0, description="The longest Retry-After that is waited for.")
+    generation_limit: float = Field(300.0, gt=0, description="The longest that a generation may take.")
+    max_audio: Size = Field(64_000_000, description="The most bytes that a generation may bring.")
+    max_text: int = Field(100_000, ge=1, description="The most characters of a text at our own doors.")
+
+    storage: str = Field("local", description="The storage that new audio goes to.")
+    storages: Table = Field({}, description="Where audio rests: a table a name, with `backend` and its settings.")
+    path_template: str = Field(DEFAULT_PATH, description="The path of new audio in its storage.")
+    keep: Span = Field(None, description="How long audio is kept: `forever`, or `30d`, `12h`, `5m`.")
+    keep_text: bool = Field(True, description="Whether the catalog keeps the spoken texts.")
+    variants: Literal["transcode", "native"] = Field(
+        "transcode", description="Another format of kept audio: transcoded, or generated of its own."
+    )
+    memory: Size = Field(256_000_000, description="How much audio is held in memory.")
+    lease_seconds: float = Field(10.0, gt=0, description="How long a flight's lease lasts unless renewed.")
+    bypass_characters: int = Field(
+        100_000, ge=0, description="The most characters an hour that are spoken while nothing can be kept."
+    )
+    bypass_usd: float = Field(5.0, ge=0, description="The most spent an hour while nothing can be kept.")
+
+    rate: float | None = Field(None, gt=0, description="Requests a second that a tenant may make; none: no limit.")
+    burst: float | None = Field(None, ge=1, description="Requests that a tenant may make at once.")
+    key_memory: float = Field(300.0, ge=0, description="How long known keys hold while the catalog is away.")
+    url_seconds: float = Field(1_800.0, gt=0, description="How long a signed audio URL is good.")
+    flush_seconds: float = Field(2.0, gt=0, description="How often counted usage is written.")
+    poll_seconds: float = Field(1.0, gt=0, description="How often the change log is read.")
+    shutdown_seconds: float = Field(30.0, ge=0, description="How long flights may go on when the gateway stops.")
+
+    @field_validator("upstreams", "storages")
+    @classmethod
+    def _are_named(cls, tables: Table) -> Table:
+        for name in tables:
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"the name {name!r} must be of lower-case letters, digits, '-' and '_'")
+        return tables
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        file = config_file()
+        toml = () if file is None else (TomlConfigSettingsSource(settings_cls, file),)
+        return (init_settings, env_settings, *toml)
+
+    @property
+    def database(self) -> Path:
+        """The catalog's file."""
+        return self.data_dir / "catalog.db"
+
+    @property
+    def speaker(self) -> str:
+        """Who speaks where a request names nobody."""
+        return self.default_upstream or ("openai" if "openai" in self.all_upstreams else "espeak")
+
+    @property
+    def all_upstreams(self) -> Table:
+        """The configured upstreams, with those that are implied: `openai` by its key or address, and `espeak`."""
+        tables: Table = {"espeak": {"provider": "espeak"}}
+        if self.openai_api_key is not None or self.openai_base_url is not None:
+            tables["openai"] = {"provider": "openai"} | _given(
+                api_key=self.openai_api_key, base_url=self.openai_base_url
+            )
+        for name, table in self.upstreams.items():
+            tables[name] = tables.get(name, {}) | table
+        return tables
+
+    @property
+    def all_storages(self) -> Table:
+        """The configured storages, with the local one that is implied."""
+        return {"local": {"backend": "local", "root": str(self.data_dir / "audio")}} | self.storages
+
+
+def load(**overrides: object) -> Settings:
+    """The settings of this process. InvalidSettings, naming each one that is wrong, where they are not right."""
+    _refuse_unknown_names()
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        wrong = error.errors(include_input=False, include_url=False)
+        raise InvalidSettings(
+            " ".join(f"The setting '{_path(each['loc'])}' is wrong: {_why(each)}." for each in wrong),
+            remedy="'sayonce settings' shows them all.",
+        ) from error
+    except SettingsError as error:
+        raise InvalidSettings(
+            f"The environment cannot be read: {error}.", remedy="Tables are written as JSON."
+        ) from error
+    except (tomllib.TOMLDecodeError, OSError, UnicodeDecodeError) as error:
+        raise InvalidSettings(f"{config_file()} cannot be read: {error}.", remedy="Mend it.") from error
+
+
+def config_file() -> Path | None:
+    """The settings file: `SAYONCE_CONFIG`, else ./sayonce.toml, else the platform's; None where there is none."""
+    named = os.environ.get(f"{_PREFIX}CONFIG")
+    if named:
+        if not Path(named).is_file():
+            raise InvalidSettings(f"There is no settings file {named}.", remedy=f"Mend {_PREFIX}CONFIG.")
+        return Path(named)
+    usual = (Path("sayonce.toml"), Path(user_config_dir("sayonce", appauthor=False)) / "sayonce.toml")
+    return next((file for file in usual if file.is_file()), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One setting, for people: secrets are struck out."""
+
+    name: str
+    environment: str
+    default: str
+    value: str
+    description: str
+
+
+def table(settings: Settings) -> list[Row]:
+    """Every setting, in the model's order."""
+    return [
+        Row(
+            name=name,
+            environment=name.upper() if name.startswith("openai_") else _PREFIX + name.upper(),
+            default=_default(name, field.default),
+            value=_shown(getattr(settings, name)),
+            description=field.description or "",
+        )
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def _default(name: str, value: object) -> str:
+    return "the platform's data folder" if name == "data_dir" else _shown(value, none=_NONE.get(name, ""))
+
+
+_NONE = {"keep": "forever"}
+_SECRET_NAMES = re.compile(r"key|token|secret|password|headers|credential", re.IGNORECASE)
+
+
+def _shown(value: object, none: str = "") -> str:
+    match value:
+        case None:
+            return none
+        case SecretStr():
+            return "…"
+        case bool():
+            return str(value).lower()
+        case tuple() | list():
+            return ", ".join(map(str, value))
+        case Mapping():
+            return str(_struck(value)) if value else ""
+        case _:
+            return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _struck(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: _struck(value) if isinstance(value, Mapping) else ("…" if _SECRET_NAMES.search(name) else value)
+        for name, value in table.items()
+    }
+
+
+def _refuse_unknown_names() -> None:
+    known = {_PREFIX + name.upper() for name in Settings.model_fields} | {f"{_PREFIX}CONFIG"}
+    for name in os.environ:
+        if name.startswith(_PREFIX) and name.partition("__")[0] not in known:
+            near = get_close_matches(name, known, n=1)
+            raise InvalidSettings(
+                f"The environment names a setting that there is not: {name}.",
+                remedy=f"Did you mean {near[0]}?" if near else "'sayonce settings' shows them all.",
+            )
+
+
+def _given(**values: object) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, location))
+
+
+def _why(wrong: Mapping[str, Any]) -> str:
+    if wrong["type"] == "extra_forbidden":
+        near = get_close_matches(str(wrong["loc"][-1]), list(Settings.model_fields), n=1)
+        return "there is no such setting" + (f"; did you mean '{near[0]}'?" if near else "")
+    return str(wrong["msg"]).removeprefix("Value error, ").rstrip(".")
