@@ -59,7 +59,7 @@ def _list(value: object) -> object:
 
 
 Size = Annotated[int, BeforeValidator(_size), Field(ge=0)]
-Span = Annotated[float | None, BeforeValidator(_span), Field(gt=0)]
+Span = Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_span)]
 Table = dict[str, dict[str, Any]]
 
 

@@ -252,11 +252,12 @@ class Pilot:
         keeping = asyncio.create_task(self._keep(flight, lease, clip))
         try:
             await asyncio.wait({keeping}, timeout=_GRACE)
-            flight.land(clip)
+            flight.land(keeping.result() if keeping.done() else clip)
         finally:
             await keeping  # Past the grace nobody waits any more, but it is kept all the same.
 
-    async def _keep(self, flight: Flight, lease: Lease, clip: Clip) -> None:
+    async def _keep(self, flight: Flight, lease: Lease, clip: Clip) -> Clip:
+        """The clip as it is kept; as it was where it cannot be."""
         ground, order = self._ground, flight.order
         use = Use("request", keep_until=None if order.keep is None else self._clock() + order.keep)
         alone = ground.finder.transcodes or order.steering.no_cache or flight.bypass
@@ -264,7 +265,7 @@ class Pilot:
         try:
             await ground.leases.renew(lease)  # A lease that is lost already need not write a blob to learn it.
             with self._watch.keeping(flight):
-                kept = await ground.shelf.keep(lease, clip, use, _spent(flight), alone=alone)
+                stored = await ground.shelf.keep(lease, clip, use, _spent(flight), alone=alone)
         except FenceLost:
             self._watch.fence_lost(flight)
         except (StorageError, CatalogError) as error:
@@ -273,7 +274,9 @@ class Pilot:
             await self._give_back(lease)
             await self._book(flight)
         else:
-            ground.hot.put(kept, epoch)
+            ground.hot.put(stored, epoch)
+            return stored
+        return clip
 
     async def _book(self, flight: Flight) -> None:
         spent = _spent(flight)
