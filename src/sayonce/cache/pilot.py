@@ -225,7 +225,7 @@ class Pilot:
         """Whether to try again, or after how many seconds: only before anybody has heard anything."""
         if flight.begun or not isinstance(error, ProviderError) or not error.retryable:
             return False
-        self._watch.retries(flight, error)
+        self._watch.failed_attempt(flight, error)
         wait = error.retry_after if isinstance(error, ProviderRateLimited) else None
         return True if wait is None else wait <= self._terms.patience and max(wait, 0.001)
 

@@ -73,11 +73,11 @@ class Watch:
         flight.times.kept = time.perf_counter() - began
         self.metrics.keeping_seconds.observe(flight.times.kept)
 
-    def retries(self, flight: Flight, error: ProviderError) -> None:
-        """A generation is tried again."""
+    def failed_attempt(self, flight: Flight, error: ProviderError) -> None:
+        """A try failed before its first byte; there may be another."""
         upstream = flight.order.provider.upstream.name
-        self.metrics.retries.labels(upstream).inc()
-        _log.info("provider.retried", provider=upstream, error=error.code)
+        self.metrics.failed_attempts.labels(upstream, error.code).inc()
+        _log.info("attempt.failed", provider=upstream, error=error.code, reason=error.message)
 
     def waits(self) -> None:
         """A flight waits for another process's."""

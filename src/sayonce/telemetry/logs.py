@@ -7,6 +7,7 @@ import sys
 from collections.abc import MutableMapping
 from typing import Any
 
+import stamina
 import structlog
 from structlog.typing import Processor
 
@@ -47,6 +48,7 @@ def configure(level: str, style: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
+    stamina.instrumentation.set_on_retry_hooks([])  # a failed attempt has an event of ours
     for library in ("httpx", "httpcore", "alembic", "stamina", "asyncio"):
         logging.getLogger(library).setLevel(logging.WARNING)
     for name in ("uvicorn", "uvicorn.error"):

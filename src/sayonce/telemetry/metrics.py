@@ -53,8 +53,11 @@ class Metrics:
             "sayonce_characters_spoken", "Characters paid for.", ["upstream"], registry=registry
         )
         self.spent = Counter("sayonce_spent_usd", "What generations cost.", ["upstream"], registry=registry)
-        self.retries = Counter(
-            "sayonce_retries", "Generations tried again before their first byte.", ["upstream"], registry=registry
+        self.failed_attempts = Counter(
+            "sayonce_failed_attempts",
+            "Tries of a generation that failed before their first byte, by the error.",
+            ["upstream", "error"],
+            registry=registry,
         )
         self.bypasses = Counter(
             "sayonce_bypasses", "Times a part of the cache was gone around.", ["part", "error"], registry=registry

@@ -1,0 +1,111 @@
+"""Answers: audio, whole or as it comes; JSON; and errors in the dialect of the door."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from sayonce.audio.formats import content_type
+from sayonce.cache.orders import Answer, Whole
+from sayonce.errors import InvalidRequest, SayonceError
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Bytes:
+    """An answer that is there, all of it."""
+
+    def __init__(self, status: int, headers: Headers, body: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+class Stream:
+    """An answer that comes in pieces. A failure in the middle ends the connection, so that nobody takes what came
+    for all of it: the body is never finished."""
+
+    def __init__(self, headers: Headers, pieces: AsyncIterator[bytes]) -> None:
+        self._headers = headers
+        self._pieces = pieces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self._headers})
+        try:
+            async for piece in self._pieces:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        except SayonceError:
+            return  # The flight's own event tells why; the server, left unfinished, closes the connection.
+        await send({"type": "http.response.body", "body": b""})
+
+
+def audio(answer: Answer, began: float) -> Bytes | Stream:
+    """The audio of an answer to a request that came at `began`, by `time.perf_counter`."""
+    order = answer.order
+    headers: Headers = [
+        (b"content-type", content_type(order.format).encode()),
+        (b"x-tts-cache", answer.outcome.encode()),
+        (b"x-tts-provider", order.provider.upstream.name.encode()),
+        (b"x-content-hash", order.content_hash.hex().encode()),
+        (b"server-timing", b"total;dur=%.3f" % ((time.perf_counter() - began) * 1000)),
+    ]
+    if isinstance(answer, Whole):
+        data = answer.clip.data
+        headers.append((b"content-length", b"%d" % len(data)))
+        return Bytes(200, headers, data)
+    return Stream(headers, answer.pieces())
+
+
+def as_json(value: Any, status: int = 200, headers: Sequence[tuple[bytes, bytes]] = ()) -> Bytes:
+    """A JSON answer, not to be kept by anybody."""
+    body = json.dumps(value, ensure_ascii=False).encode()
+    plain: Headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+    ]
+    return Bytes(status, [*plain, *headers], body)
+
+
+def error(problem: SayonceError) -> Bytes:
+    """An error in OpenAI's shape, which our own doors speak, too: message, type, param, code."""
+    told = {
+        "message": str(problem),
+        "type": _type(problem.status),
+        "param": problem.param if isinstance(problem, InvalidRequest) else None,
+        "code": problem.code,
+    }
+    return as_json({"error": told}, problem.status, _hints(problem))
+
+
+def internal_error() -> Bytes:
+    """What a caller learns of a bug."""
+    return error(SayonceError("Something went wrong inside the gateway.", remedy="Its log tells what."))
+
+
+def _type(status: int) -> str:
+    if status == 429:
+        return "rate_limit_error"
+    return "invalid_request_error" if status < 500 else "server_error"
+
+
+def _hints(problem: SayonceError) -> Headers:
+    """What OpenAI's clients go by when they consider trying again."""
+    headers: Headers = []
+    wait = getattr(problem, "retry_after", None)
+    if wait is not None:
+        headers.append((b"retry-after", b"%d" % max(math.ceil(wait), 1)))
+    if problem.status in (408, 409, 429) or problem.status >= 500:
+        headers.append((b"x-should-retry", b"true" if problem.retryable else b"false"))
+    if problem.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    return headers

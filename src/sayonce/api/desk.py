@@ -1,0 +1,143 @@
+"""What every door does first: who asks, how they steer the cache, what they sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from starlette.types import Receive, Scope
+
+from sayonce.access.callers import Caller, Role
+from sayonce.access.gate import Gate
+from sayonce.access.limits import RateLimits
+from sayonce.access.loopback import refuse_strangers
+from sayonce.app import Gateway
+from sayonce.cache.orders import Steering
+from sayonce.errors import InvalidRequest, RequestError
+from sayonce.speech.requests import Owner
+from sayonce.speech.requests import Scope as Sharing
+
+_STEERING = {"no-store": "no_store", "no-cache": "no_cache", "only-if-cached": "only_if_cached"}
+_PLAIN = Steering()
+_LONGEST_NAME = 200
+
+
+class BodyTooLarge(RequestError):
+    """The body is longer than any request of that door can be."""
+
+    status = 413
+    code = "body_too_large"
+
+
+class Left(RequestError):
+    """The caller hung up before the whole request had come."""
+
+    status = 499
+    code = "client_left"
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A request as its headers tell it, by a caller who may speak. Header names are lower-case."""
+
+    caller: Caller
+    headers: Mapping[bytes, bytes]
+    steering: Steering
+
+    def header(self, name: str) -> str | None:
+        """A header's value; None where it is absent or empty. InvalidRequest where it is not UTF-8."""
+        raw = self.headers.get(name.encode())
+        if not raw:
+            return None
+        try:
+            return raw.decode()
+        except UnicodeDecodeError as error:
+            raise InvalidRequest(f"The header {name} is not UTF-8.", param=name) from error
+
+    def owner(self, scope: str | None, user: str | None, session: str | None) -> Owner:
+        """For whom it is said: from the body's fields, or else from the headers. Forbidden where the key may not
+        share with others."""
+        wanted = scope or self.header("x-sayonce-scope")
+        try:
+            sharing = Sharing(wanted) if wanted else Sharing.TENANT
+        except ValueError as error:
+            raise InvalidRequest(
+                "There is no such scope.", param="scope", remedy=f"Use one of: {', '.join(Sharing)}."
+            ) from error
+        if sharing is Sharing.SHARED:
+            self.caller.demand(Role.SHARE)
+        return Owner(
+            self.caller.tenant.id,
+            sharing,
+            _name("user", user or self.header("x-sayonce-user")),
+            _name("session", session or self.header("x-sayonce-session")),
+        )
+
+
+class Desk:
+    """Receives visits. Known keys are recognised, and plain requests read, without waiting."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.gate: Gate = gateway.gate
+        self._limits: RateLimits = gateway.limits
+        self._origins = gateway.settings.cors_origins
+
+    async def receive(self, scope: Scope, role: Role = Role.SPEAK) -> Visit:
+        """The visit of a request. Errors: Unauthenticated, Forbidden, RateLimited, CatalogUnavailable."""
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        key = _key(headers)
+        caller = self.gate.recognise(key) or await self.gate.admit(key)
+        if caller.key_id is None:
+            refuse_strangers(scope["headers"], self._origins)
+        caller.demand(role)
+        self._limits.take(caller.tenant)
+        wanted = headers.get(b"cache-control")
+        return Visit(caller, headers, _PLAIN if wanted is None else steering(wanted))
+
+
+def steering(cache_control: bytes) -> Steering:
+    """What a request's Cache-Control asks for; words that are not ours mean nothing."""
+    words = {word.strip().lower() for word in cache_control.decode("latin-1").split(",")}
+    return Steering(**{field: True for word, field in _STEERING.items() if word in words})
+
+
+async def read_body(receive: Receive, headers: Mapping[bytes, bytes], most: int) -> bytes:
+    """The request's body. BodyTooLarge as soon as it is known to be longer than `most` bytes."""
+    told = headers.get(b"content-length", b"")
+    if told.isdigit() and (len(told) > 12 or int(told) > most):
+        raise _too_large(most)
+    message = await receive()
+    if not message.get("more_body", False):
+        whole: bytes = message.get("body", b"")
+        if len(whole) > most:
+            raise _too_large(most)
+        return whole
+    body = bytearray(message.get("body", b""))
+    while message.get("more_body", False):
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Left("The caller left.")
+        body += message.get("body", b"")
+        if len(body) > most:
+            raise _too_large(most)
+    return bytes(body)
+
+
+def _key(headers: Mapping[bytes, bytes]) -> str | None:
+    raw = headers.get(b"authorization")
+    if raw is None:
+        return None
+    scheme, _, key = raw.decode("latin-1").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else None
+
+
+def _name(field: str, value: str | None) -> str | None:
+    if value is not None and (len(value) > _LONGEST_NAME or not value.isprintable()):
+        raise InvalidRequest(
+            f"'{field}' is no usable name.", param=field, remedy="Use up to 200 printable characters."
+        )
+    return value
+
+
+def _too_large(most: int) -> BodyTooLarge:
+    return BodyTooLarge(f"The body is larger than {most} bytes.", remedy="Send a shorter text.")

@@ -1,0 +1,58 @@
+"""A door: an ASGI application behind one FastAPI route.
+
+FastAPI knows the route and describes it in the OpenAPI document, from the signature that a door declares; but it does
+not unpack requests and pack answers, which took more time than all of a hit (`bench/RESULTS.md`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from sayonce.api import answers
+from sayonce.app import Gateway
+from sayonce.errors import SayonceError
+
+_log = structlog.get_logger("sayonce.api")
+
+
+class Door(ABC):
+    """Answers requests; whatever is raised becomes an error of its dialect."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.gateway = gateway
+
+    @abstractmethod
+    async def answer(self, scope: Scope, receive: Receive) -> ASGIApp:
+        """The answer to a request."""
+
+    def refuse(self, problem: SayonceError) -> ASGIApp:
+        """An error in this door's dialect."""
+        return answers.error(problem)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            answer = await self.answer(scope, receive)
+        except SayonceError as problem:
+            self.gateway.watch.metrics.refusals.labels(problem.code).inc()
+            answer = self.refuse(problem)
+        except Exception as bug:  # noqa: BLE001 - no trace of it leaves the process; it is logged and counted
+            self.gateway.watch.bug(bug)
+            answer = answers.internal_error()
+        await answer(scope, receive, send)
+
+
+def hang(app: FastAPI, path: str, method: str, door: ASGIApp, describe: Callable[..., Any]) -> None:
+    """Hangs a door at a path. `describe` is never called: its signature and docstring are the documentation."""
+    route = APIRoute(path, describe, methods=[method], operation_id=describe.__name__, response_model=None)
+    route.app = door
+    app.router.routes.append(route)
+    if method == "GET":
+        app.router.routes.append(Route(path, door, methods=["HEAD"], include_in_schema=False))

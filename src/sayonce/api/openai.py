@@ -1,0 +1,104 @@
+"""OpenAI's dialect: `POST /v1/audio/speech`, `GET /v1/models`."""
+
+from __future__ import annotations
+
+import time
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope
+
+from sayonce.api import answers
+from sayonce.api.bodies import SpeechBody, VoiceId, parse
+from sayonce.api.desk import Desk, Visit, read_body
+from sayonce.api.door import Door, hang
+from sayonce.app import Gateway
+from sayonce.audio.formats import format_of
+from sayonce.errors import InvalidRequest, TextTooLong
+from sayonce.speech.requests import SpeechRequest
+
+# The wire's own limit, in characters; the longest body of such a text, instructions and all, each escaped.
+_LONGEST_TEXT = 4_096
+_LONGEST_BODY = 262_144
+
+
+class SpeechDoor(Door):
+    """`POST /v1/audio/speech`."""
+
+    def __init__(self, gateway: Gateway, desk: Desk) -> None:
+        super().__init__(gateway)
+        self._desk = desk
+
+    async def answer(self, scope: Scope, receive: Receive) -> ASGIApp:
+        began = time.perf_counter()
+        visit = await self._desk.receive(scope)
+        body = parse(SpeechBody, await read_body(receive, visit.headers, _LONGEST_BODY))
+        order = self.gateway.cast.order(request_of(body, visit), visit.steering)
+        engine = self.gateway.engine
+        return answers.audio(engine.recall(order) or await engine.say(order), began)
+
+
+class ModelsDoor(Door):
+    """`GET /v1/models`."""
+
+    def __init__(self, gateway: Gateway, desk: Desk) -> None:
+        super().__init__(gateway)
+        self._desk = desk
+
+    async def answer(self, scope: Scope, receive: Receive) -> ASGIApp:
+        await self._desk.receive(scope)
+        cast = self.gateway.cast
+        models = [
+            {"id": model, "object": "model", "created": 0, "owned_by": name}
+            for name, provider in sorted(cast.upstreams.items(), key=lambda entry: entry[0] != cast.default)
+            for model in provider.models() or (name,)
+        ]
+        return answers.as_json({"object": "list", "data": models})
+
+
+def request_of(body: SpeechBody, visit: Visit) -> SpeechRequest:
+    """The speech request of a body and the headers beside it."""
+    if len(body.input) > _LONGEST_TEXT:
+        raise TextTooLong(
+            f"The text has {len(body.input)} characters.",
+            param="input",
+            remedy=f"Send at most {_LONGEST_TEXT} at a time.",
+        )
+    if body.stream_format not in (None, "audio"):
+        raise InvalidRequest(
+            "Only audio is streamed here, no events.", param="stream_format", remedy="Leave it out, or send 'audio'."
+        )
+    return SpeechRequest(
+        text=body.input,
+        model=body.model,
+        voice=body.voice.id if isinstance(body.voice, VoiceId) else body.voice,
+        language=body.language or visit.header("x-sayonce-language"),
+        speed=body.speed,
+        instructions=body.instructions,
+        options=body.model_extra or {},
+        variation=_variation(body.variation, visit),
+        owner=visit.owner(body.scope, body.user, body.session),
+        format=format_of(body.response_format),
+    )
+
+
+def _variation(field: int | None, visit: Visit) -> int:
+    told = visit.header("x-sayonce-variation")
+    if field is not None or told is None:
+        return field or 0
+    if not (told.isascii() and told.isdecimal() and len(told) < 7):
+        raise InvalidRequest("The header X-Sayonce-Variation is no whole number.", param="variation")
+    return int(told)
+
+
+def create_speech(body: SpeechBody) -> None:
+    """Audio of a text. It comes from what is kept, else live from the upstream; X-TTS-Cache tells."""
+
+
+def list_models() -> None:
+    """The models that can be asked for, those of the default upstream first."""
+
+
+def hang_doors(app: FastAPI, gateway: Gateway, desk: Desk) -> None:
+    """Hangs this dialect's doors."""
+    hang(app, "/v1/audio/speech", "POST", SpeechDoor(gateway, desk), create_speech)
+    hang(app, "/v1/models", "GET", ModelsDoor(gateway, desk), list_models)

@@ -1,0 +1,125 @@
+"""How it goes: `/api/health`, `/api/cache-stats`, `/metrics`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope
+
+from sayonce.access.callers import Role
+from sayonce.api import answers
+from sayonce.api.answers import Bytes
+from sayonce.api.desk import Desk
+from sayonce.api.door import Door, hang
+from sayonce.app import VERSION, Gateway
+from sayonce.catalog.records import Statistics, UsageCount
+from sayonce.errors import CatalogError, SayonceError, StorageError
+
+
+class HealthDoor(Door):
+    """Alive, and ready: `/api/health` answers while the process lives, `/api/health/ready` 503 while it could not
+    keep what it speaks."""
+
+    def __init__(self, gateway: Gateway, *, strict: bool) -> None:
+        super().__init__(gateway)
+        self._strict = strict
+
+    async def answer(self, scope: Scope, receive: Receive) -> ASGIApp:
+        parts = {"catalog": await self._catalog(), "storage": await self._storage()}
+        well = all(state == "ok" for state in parts.values())
+        told = {"status": "healthy" if well else "degraded", "service": "sayonce", "version": VERSION, "parts": parts}
+        return answers.as_json(told, 503 if self._strict and not well else 200)
+
+    async def _catalog(self) -> str:
+        try:
+            await self.gateway.catalog.newest_change()
+        except CatalogError as error:
+            return error.code
+        return "ok"
+
+    async def _storage(self) -> str:
+        settings = self.gateway.settings
+        try:
+            if self._strict:
+                await self.gateway.storages[settings.storage].probe()
+        except StorageError as error:
+            return error.code
+        return "ok" if self.gateway.shelf.writable else "storage_full"
+
+
+class StatisticsDoor(Door):
+    """What is kept, and what it saved: of the caller's tenant; of all, for an admin."""
+
+    def __init__(self, gateway: Gateway, desk: Desk) -> None:
+        super().__init__(gateway)
+        self._desk = desk
+
+    async def answer(self, scope: Scope, receive: Receive) -> ASGIApp:
+        visit = await self._desk.receive(scope)
+        admin = Role.ADMIN in visit.caller.roles
+        await self.gateway.flush()
+        found = await self.gateway.catalog.statistics(None if admin else visit.caller.tenant.id)
+        stats = told(found)
+        if admin:
+            stats["memory"] = {"entries": self.gateway.hot.entries, "bytes": self.gateway.hot.weight}
+            stats["flights"] = self.gateway.engine.flying
+        return answers.as_json({"success": True, "stats": stats})
+
+    def refuse(self, problem: SayonceError) -> ASGIApp:
+        return answers.error(problem)
+
+
+class MetricsDoor(Door):
+    """Prometheus's page, for an admin's key (or anybody on this machine, while the gateway is open)."""
+
+    def __init__(self, gateway: Gateway, desk: Desk) -> None:
+        super().__init__(gateway)
+        self._desk = desk
+
+    async def answer(self, scope: Scope, receive: Receive) -> ASGIApp:
+        await self._desk.receive(scope, Role.ADMIN)
+        page, kind = self.gateway.watch.metrics.render()
+        return Bytes(200, [(b"content-type", kind.encode()), (b"content-length", b"%d" % len(page))], page)
+
+
+def told(found: Statistics) -> dict[str, Any]:
+    """Statistics as doors and commands tell them."""
+    return {
+        "entries": found.assets,
+        "bytes": found.bytes,
+        "seconds": round(found.duration, 3),
+        **_count(found.count),
+        "by_upstream": {name: _count(count) for name, count in found.by_upstream.items()},
+    }
+
+
+def _count(count: UsageCount) -> dict[str, Any]:
+    answered = count.hits + count.joined + count.misses + count.bypassed
+    rate = (count.hits + count.joined) / answered if answered else 0.0
+    return {**asdict(count), "hit_rate": round(rate, 4)}
+
+
+def health() -> None:
+    """Whether the process lives."""
+
+
+def ready() -> None:
+    """Whether it can keep what it speaks; 503 where not."""
+
+
+def cache_stats() -> None:
+    """Entries, bytes, hits, misses, spent and saved."""
+
+
+def metrics() -> None:
+    """Metrics in Prometheus's text format."""
+
+
+def hang_doors(app: FastAPI, gateway: Gateway, desk: Desk) -> None:
+    """Hangs these doors."""
+    hang(app, "/api/health", "GET", HealthDoor(gateway, strict=False), health)
+    hang(app, "/api/health/ready", "GET", HealthDoor(gateway, strict=True), ready)
+    hang(app, "/api/cache-stats", "GET", StatisticsDoor(gateway, desk), cache_stats)
+    hang(app, "/metrics", "GET", MetricsDoor(gateway, desk), metrics)

@@ -1,0 +1,166 @@
+"""Our own door: `POST /api/voice`, JSON in and out; `GET` and `DELETE /api/voice/{content_hash}`."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope
+
+from sayonce.api import answers, links
+from sayonce.api.bodies import VoiceBody, parse
+from sayonce.api.desk import Desk, Visit, read_body
+from sayonce.api.door import Door, hang
+from sayonce.app import Gateway
+from sayonce.audio.formats import extension, format_of
+from sayonce.cache.orders import Answer, Outcome, whole
+from sayonce.catalog.records import Asset
+from sayonce.errors import TextTooLong
+from sayonce.speech.requests import SpeechRequest
+
+_MOST_BYTES_A_CHARACTER = 12  # a surrogate pair, escaped
+
+
+class VoiceDoor(Door):
+    """`POST /api/voice`: has a text spoken and tells where its audio is."""
+
+    def __init__(self, gateway: Gateway, desk: Desk) -> None:
+        super().__init__(gateway)
+        self._desk = desk
+        self._longest = gateway.settings.max_text
+
+    async def answer(self, scope: Scope, receive: Receive) -> ASGIApp:
+        began = time.perf_counter()
+        visit = await self._desk.receive(scope)
+        most = self._longest * _MOST_BYTES_A_CHARACTER + 65_536
+        body = parse(VoiceBody, await read_body(receive, visit.headers, most))
+        order = self.gateway.cast.order(self._request(body, visit), visit.steering)
+        answer = self.gateway.engine.recall(order) or await self.gateway.engine.say(order)
+        asset = (await whole(answer)).asset
+        links_of = links.Links(self.gateway, scope)
+        told = self._told(answer, asset, links_of.of(asset, visit.caller.tenant) if asset.blobs else None)
+        timing = b"total;dur=%.3f" % ((time.perf_counter() - began) * 1000)
+        return answers.as_json(told, headers=[*_marks_of(answer, asset), (b"server-timing", timing)])
+
+    def _request(self, body: VoiceBody, visit: Visit) -> SpeechRequest:
+        if len(body.text) > self._longest:
+            raise TextTooLong(
+                f"The text has {len(body.text)} characters.",
+                param="text",
+                remedy=f"Send at most {self._longest} at a time.",
+            )
+        return SpeechRequest(
+            text=body.text,
+            upstream=body.provider,
+            model=body.model,
+            voice=body.voice,
+            language=body.language or visit.header("x-sayonce-language"),
+            speed=body.speed,
+            pitch=body.pitch,
+            style=body.style,
+            instructions=body.instructions,
+            options=body.options,
+            variation=body.variation or 0,
+            owner=visit.owner(body.scope, body.user, body.session),
+            format=format_of(body.format),
+        )
+
+    def _told(self, answer: Answer, asset: Asset, url: str | None) -> dict[str, Any]:
+        spoken = answer.outcome in (Outcome.MISS, Outcome.BYPASS, Outcome.DISABLED)
+        text = answer.order.recipe.text
+        return {
+            **row(asset),
+            "url": url,
+            "cached": not spoken,
+            "outcome": answer.outcome,
+            "cost": asset.cost if spoken else 0.0,
+            "saved": 0.0 if spoken else asset.cost,
+            "words": [
+                {"word": text[m.first : m.first + m.length], "start": m.start, "end": m.end}
+                for m in asset.marks
+                if m.kind == "word"
+            ],
+        }
+
+
+class AssetDoor(Door):
+    """`GET` and `DELETE /api/voice/{content_hash}`: an asset's row, and its removal."""
+
+    def __init__(self, gateway: Gateway, desk: Desk) -> None:
+        super().__init__(gateway)
+        self._desk = desk
+
+    async def answer(self, scope: Scope, receive: Receive) -> ASGIApp:
+        visit = await self._desk.receive(scope)
+        content_hash = links.parsed(scope["path_params"]["content_hash"])
+        if scope["method"] == "DELETE":
+            return await self._remove(content_hash, visit)
+        asset = await self.gateway.shelf.find(content_hash)
+        if asset is None or not _may_have(visit, asset):
+            raise links.not_there()
+        url = links.Links(self.gateway, scope).of(asset, visit.caller.tenant)
+        return answers.as_json({**row(asset), "url": url, "text": asset.text})
+
+    async def _remove(self, content_hash: bytes, visit: Visit) -> ASGIApp:
+        user, session = visit.header("x-sayonce-user"), visit.header("x-sayonce-session")
+        caller = visit.caller
+        removed = await self.gateway.engine.remove(
+            content_hash, caller.tenant.id, lambda owner: caller.may_have(owner, user, session)
+        )
+        if not removed:
+            raise links.not_there()
+        return answers.as_json({"deleted": True, "content_hash": content_hash.hex()})
+
+
+def row(asset: Asset) -> dict[str, Any]:
+    """An asset as our doors tell of it."""
+    return {
+        "content_hash": asset.content_hash.hex(),
+        "recipe_hash": asset.recipe_hash.hex(),
+        "digest": asset.digest.hex(),
+        "provider": asset.upstream,
+        "model": asset.model,
+        "voice": asset.voice,
+        "language": asset.language,
+        "format": extension(asset.format),
+        "duration": round(asset.duration, 3),
+        "sample_rate": asset.sample_rate,
+        "size": asset.size,
+        "characters": asset.characters,
+        "scope": asset.owner.scope,
+        "flags": sorted(asset.flags),
+        "made_at": asset.made_at,
+        "keep_until": asset.until,
+    }
+
+
+def _may_have(visit: Visit, asset: Asset) -> bool:
+    return visit.caller.may_have(asset.owner, visit.header("x-sayonce-user"), visit.header("x-sayonce-session"))
+
+
+def _marks_of(answer: Answer, asset: Asset) -> answers.Headers:
+    return [
+        (b"x-tts-cache", answer.outcome.encode()),
+        (b"x-tts-provider", asset.upstream.encode()),
+        (b"x-content-hash", asset.content_hash.hex().encode()),
+    ]
+
+
+def speak(body: VoiceBody) -> None:
+    """Has a text spoken, or finds it spoken, and tells its hash, its URL, its words and what it cost or saved."""
+
+
+def show_asset(content_hash: str) -> None:
+    """What is kept under a content hash."""
+
+
+def delete_asset(content_hash: str) -> None:
+    """Deletes an asset with every other format of it."""
+
+
+def hang_doors(app: FastAPI, gateway: Gateway, desk: Desk) -> None:
+    """Hangs these doors."""
+    hang(app, "/api/voice", "POST", VoiceDoor(gateway, desk), speak)
+    hang(app, "/api/voice/{content_hash}", "GET", AssetDoor(gateway, desk), show_asset)
+    hang(app, "/api/voice/{content_hash}", "DELETE", AssetDoor(gateway, desk), delete_asset)

@@ -1,0 +1,101 @@
+"""`sayonce keys`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from sayonce import settings as configuration
+from sayonce.access import keys
+from sayonce.access.callers import Role
+from sayonce.catalog.catalog import Catalog
+from sayonce.catalog.records import ApiKey, Tenant
+from sayonce.catalog.sqlite import SqliteDatabase
+
+T = TypeVar("T")
+
+app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def create(
+    label: Annotated[str, typer.Argument(help="What it is for.")] = "",
+    tenant: Annotated[str, typer.Option(help="Whose it is; a new tenant is made.")] = "default",
+    role: Annotated[list[Role] | None, typer.Option(help="What it may do; may be given more than once.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key. It is shown this once, and kept nowhere.
+
+    From the first key on, the gateway asks everybody for one.
+    """
+
+    async def make(catalog: Catalog) -> tuple[ApiKey, str]:
+        if await catalog.tenant(tenant) is None:
+            await catalog.put_tenant(Tenant(tenant))
+        return await keys.create(catalog, tenant, label, role or [Role.SPEAK], time.time)
+
+    row, key = _run(make)
+    if as_json:
+        print(json.dumps({**_told(row), "key": key}))  # noqa: T201
+        return
+    print(key)  # noqa: T201
+    Console(stderr=True, highlight=False).print(
+        f"id {row.id}, tenant {row.tenant}, may {', '.join(sorted(row.roles))}"
+    )
+
+
+@app.command("list")
+def list_keys(as_json: AsJson = False) -> None:
+    """List all keys, without the keys themselves."""
+    found = _run(lambda catalog: catalog.keys())
+    if as_json:
+        print(json.dumps([_told(row) for row in found]))  # noqa: T201
+        return
+    table = Table("id", "tenant", "label", "roles", "made", "revoked", box=None, header_style="bold")
+    for row in found:
+        table.add_row(
+            row.id, row.tenant, row.label, ", ".join(sorted(row.roles)), _day(row.made_at), _day(row.revoked_at)
+        )
+    Console().print(table)
+
+
+@app.command()
+def revoke(key_id: Annotated[str, typer.Argument(help="The key's id, as `list` shows it.")]) -> None:
+    """End a key for good."""
+    _run(lambda catalog: catalog.revoke_key(key_id))
+    Console(stderr=True).print(f"revoked {key_id}")
+
+
+def _run(work: Callable[[Catalog], Awaitable[T]]) -> T:
+    async def run() -> T:
+        catalog = Catalog(SqliteDatabase(configuration.load().database), time.time)
+        try:
+            return await work(catalog)
+        finally:
+            await catalog.aclose()
+
+    return asyncio.run(run())
+
+
+def _told(row: ApiKey) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "tenant": row.tenant,
+        "label": row.label,
+        "roles": sorted(row.roles),
+        "made_at": row.made_at,
+        "revoked_at": row.revoked_at,
+    }
+
+
+def _day(at: float | None) -> str:
+    return "" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")

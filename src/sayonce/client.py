@@ -1,0 +1,249 @@
+"""Speaking from Python: over HTTP to a gateway, or embedded, with the same calls.
+
+async with Client("http://127.0.0.1:8700", key="sayonce_…") as say:      # over HTTP
+async with EmbeddedClient() as say:                                        # in this process
+    spoken = await say.speech("Hello.", voice="nova")
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from sayonce.app import Gateway, running
+from sayonce.audio.formats import format_of
+from sayonce.cache.orders import Live, Order, Steering, whole
+from sayonce.errors import ProviderUnavailable, RequestError, SayonceError
+from sayonce.settings import Settings, load
+from sayonce.speech.canonical import Json
+from sayonce.speech.requests import Owner, Scope, SpeechRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """Audio, and where it came from: `outcome` is hit, joined, miss, bypass or disabled."""
+
+    audio: bytes
+    outcome: str
+    provider: str
+    content_hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How to say it; what is left out is the gateway's to choose. `format` is a public name such as `mp3`."""
+
+    voice: str | None = None
+    model: str | None = None
+    language: str | None = None
+    speed: float = 1.0
+    instructions: str | None = None
+    options: Mapping[str, Json] | None = None
+    variation: int = 0
+    scope: str = "tenant"
+    user: str | None = None
+    session: str | None = None
+    format: str = "mp3"
+    no_store: bool = False
+    no_cache: bool = False
+    only_if_cached: bool = False
+
+
+class GatewayRefused(RequestError):
+    """A gateway's answer was an error; `status` and `code` are the gateway's own."""
+
+    def __init__(self, message: str, *, status: int, code: str) -> None:
+        super().__init__(message)
+        self.answer_status = status
+        self.answer_code = code
+
+
+class Speaker(ABC):
+    """The calls that both clients have. Errors are SayonceErrors."""
+
+    async def speech(self, text: str, **manner: Any) -> Spoken:
+        """The audio of a text, all of it. The keywords are Manner's."""
+        pieces: list[bytes] = []
+        heard, stream = await self._say(text, Manner(**manner))
+        async for piece in stream:
+            pieces.append(piece)
+        return Spoken(b"".join(pieces), heard.outcome, heard.provider, heard.content_hash)
+
+    async def stream(self, text: str, **manner: Any) -> AsyncIterator[bytes]:
+        """The audio of a text as it comes. The keywords are Manner's."""
+        _, stream = await self._say(text, Manner(**manner))
+        async for piece in stream:
+            yield piece
+
+    @abstractmethod
+    async def statistics(self) -> Mapping[str, Any]:
+        """What is kept, and what it saved."""
+
+    @abstractmethod
+    async def _say(self, text: str, manner: Manner) -> tuple[Spoken, AsyncIterator[bytes]]:
+        """Where it comes from (without its audio), and its audio as it comes."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Frees what it holds."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+class Client(Speaker):
+    """A gateway's client over HTTP."""
+
+    def __init__(
+        self, base_url: str = "http://127.0.0.1:8700", *, key: str | None = None, timeout: float = 300
+    ) -> None:
+        headers = {} if key is None else {"authorization": f"Bearer {key}"}
+        self._http = httpx.AsyncClient(base_url=base_url, headers=headers, timeout=timeout)
+
+    async def statistics(self) -> Mapping[str, Any]:
+        response = await self._http.get("/api/cache-stats")
+        await _refuse_error(response)
+        stats: Mapping[str, Any] = response.json()["stats"]
+        return stats
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    async def _say(self, text: str, manner: Manner) -> tuple[Spoken, AsyncIterator[bytes]]:
+        request = self._http.build_request(
+            "POST", "/v1/audio/speech", json=_body(text, manner), headers=_cache_control(manner)
+        )
+        try:
+            response = await self._http.send(request, stream=True)
+        except httpx.HTTPError as error:
+            raise _unreachable(error) from error
+        await _refuse_error(response)
+        told = response.headers
+        return Spoken(b"", told["x-tts-cache"], told["x-tts-provider"], told["x-content-hash"]), _pieces(response)
+
+
+class EmbeddedClient(Speaker):
+    """A gateway in this process, on the same data folder that others may use at the same time."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self._settings = settings
+        self._stack = AsyncExitStack()
+        self._gateway: Gateway | None = None
+
+    async def gateway(self) -> Gateway:
+        """The gateway's parts, started at first use."""
+        if self._gateway is None:
+            self._gateway = await self._stack.enter_async_context(running(self._settings or load()))
+        return self._gateway
+
+    async def statistics(self) -> Mapping[str, Any]:
+        from sayonce.api.status import told
+
+        gateway = await self.gateway()
+        await gateway.flush()
+        return told(await gateway.catalog.statistics())
+
+    async def aclose(self) -> None:
+        await self._stack.aclose()
+
+    async def _say(self, text: str, manner: Manner) -> tuple[Spoken, AsyncIterator[bytes]]:
+        gateway = await self.gateway()
+        order = order_of(gateway, text, manner)
+        answer = await gateway.engine.say(order)
+        heard = Spoken(b"", answer.outcome, order.provider.upstream.name, order.content_hash.hex())
+        if isinstance(answer, Live):
+            return heard, answer.pieces()
+        return heard, _one((await whole(answer)).data)
+
+
+def order_of(gateway: Gateway, text: str, manner: Manner) -> Order:
+    """The order of a text, said by the tenant `default` in this process."""
+    return gateway.cast.order(_request(text, manner), _steering(manner))
+
+
+def _body(text: str, manner: Manner) -> dict[str, Any]:
+    given = {
+        "model": manner.model or "tts-1",
+        "input": text,
+        "voice": manner.voice or "alloy",
+        "response_format": manner.format,
+        "speed": manner.speed,
+        "instructions": manner.instructions,
+        "language": manner.language,
+        "variation": manner.variation,
+        "scope": manner.scope,
+        "user": manner.user,
+        "session": manner.session,
+    }
+    return {name: value for name, value in given.items() if value is not None} | dict(manner.options or {})
+
+
+def _request(text: str, manner: Manner) -> SpeechRequest:
+    return SpeechRequest(
+        text=text,
+        voice=manner.voice,
+        model=manner.model,
+        language=manner.language,
+        speed=manner.speed,
+        instructions=manner.instructions,
+        options=manner.options or {},
+        variation=manner.variation,
+        owner=Owner("default", Scope(manner.scope), manner.user, manner.session),
+        format=format_of(manner.format),
+    )
+
+
+def _steering(manner: Manner) -> Steering:
+    return Steering(manner.no_store, manner.no_cache, manner.only_if_cached)
+
+
+def _cache_control(manner: Manner) -> dict[str, str]:
+    words = {"no-store": manner.no_store, "no-cache": manner.no_cache, "only-if-cached": manner.only_if_cached}
+    said = ", ".join(word for word, wanted in words.items() if wanted)
+    return {"cache-control": said} if said else {}
+
+
+async def _pieces(response: httpx.Response) -> AsyncIterator[bytes]:
+    try:
+        async for piece in response.aiter_raw():
+            yield piece
+    except httpx.HTTPError as error:
+        raise _unreachable(error) from error
+    finally:
+        await response.aclose()
+
+
+async def _one(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+async def _refuse_error(response: httpx.Response) -> None:
+    if response.status_code < 400:
+        return
+    await response.aread()
+    await response.aclose()
+    try:
+        told = response.json()["error"]
+        message, code = str(told["message"]), str(told["code"])
+    except (ValueError, KeyError, TypeError):
+        message, code = f"The gateway answered {response.status_code}.", "unknown"
+    raise GatewayRefused(message, status=response.status_code, code=code)
+
+
+def _unreachable(error: httpx.HTTPError) -> SayonceError:
+    return ProviderUnavailable(
+        f"The gateway cannot be reached, or ended its answer early ({type(error).__name__}).",
+        provider="gateway",
+        remedy="See whether it runs: sayonce serve",
+    )
