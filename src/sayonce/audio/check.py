@@ -7,6 +7,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from sayonce.audio import framing
 from sayonce.speech.formats import AudioFormat
 
 # Han, kana and hangul begin here; what comes before is written in letters, or nearly so.
@@ -18,15 +19,15 @@ def recognise(prefix: bytes, audio_format: AudioFormat) -> bool | None:
     way: judging it by its first bytes would refuse one recording in a hundred."""
     if audio_format.container == "raw":
         return True
-    if len(prefix) < 12:
+    if len(prefix) < 36:
         return None
     match audio_format.container:
         case "mp3":
-            return prefix[:3] == b"ID3" or (prefix[0] == 0xFF and prefix[1] & 0xE6 == 0xE2)
+            return prefix[:3] == b"ID3" or framing.is_mp3_frame(prefix)
         case "adts":
             return prefix[0] == 0xFF and prefix[1] & 0xF6 == 0xF0
         case "ogg":
-            return prefix[:4] == b"OggS"
+            return prefix[:4] == b"OggS" and prefix[28:36] == b"OpusHead"
         case "flac":
             return prefix[:4] == b"fLaC"
         case _:

@@ -24,9 +24,9 @@ _BLOCKS_A_SECOND = 50
 # The muxers write at once, without what they could only fill in by going back, or what differs from run to run.
 _MUXER = {
     "mp3": {"write_xing": "0", "id3v2_version": "0"},
-    "ogg": {"page_duration": "200000", "serial_offset": "1"},
+    "ogg": {"page_duration": "60000", "serial_offset": "1"},
     "adts": {},
-    "flac": {},
+    "flac": {"metadata_header_padding": "0"},
 }
 _ENCODER = {"libopus": {"application": "voip", "frame_duration": "20"}, "flac": {"compression_level": "5"}}
 
@@ -57,12 +57,18 @@ class StreamEncoder:
         return self._sink.taken()
 
     def finish(self) -> bytes:
-        """The rest. Called once, last."""
-        rest = bytes(self._pending[: len(self._pending) // 2 * 2])
+        """The rest. Called once, last. Undecodable where the samples end in the middle of one."""
+        rest = bytes(self._pending)
+        if len(rest) % 2:
+            raise Undecodable("its last sample is cut short")
         if rest:
             self._sink.put(_frame(rest, self._rate_in))
         self._sink.end()
         return self._sink.taken()
+
+    def close(self) -> None:
+        """Frees the encoder before its end, for audio that is given up. Nothing may follow."""
+        self._sink.close()
 
 
 def finalise(data: bytes, audio_format: AudioFormat) -> bytes:
@@ -99,6 +105,9 @@ class _Samples:
         self._out.clear()
         return out
 
+    def close(self) -> None:
+        """Holds nothing."""
+
     def _write(self, frame: AudioFrame) -> None:
         self._out += bytes(frame.planes[0])[: frame.samples * 2]
 
@@ -128,6 +137,9 @@ class _Encoded:
     def end(self) -> None:
         self._container.mux(self._stream.encode(None))
         self._container.close()
+
+    def close(self) -> None:
+        self._container.close()  # dropped open, it would wait for the collector with all that it holds
 
     def taken(self) -> bytes:
         return self._sink.taken()

@@ -59,10 +59,20 @@ def frames(data: bytes, audio_format: AudioFormat) -> Iterator[AudioFrame]:
         stream = _audio(container.streams.audio, audio_format)
         if audio_format.codec != "mp3":  # an MP3's first frame may rightly refer to one that was cut off
             stream.codec_context.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
+        packed = 0
+        heard: set[tuple[int, str]] = set()
         for packet in container.demux(stream):
-            if packet.is_corrupt:
+            decoded = packet.decode()
+            # Round a damaged FLAC frame, FFmpeg joins several into one packet, drops some, or leaves bytes out.
+            if packet.is_corrupt or (audio_format.codec == "flac" and len(decoded) != (packet.size > 0)):
                 raise Undecodable("a part of it is damaged")
-            yield from packet.decode()
+            heard.update((frame.sample_rate, frame.layout.name) for frame in decoded)
+            if len(heard) > 1:
+                raise Undecodable("its sample rate or its channels change on the way")
+            packed += packet.size
+            yield from decoded
+        if audio_format.codec == "flac" and _flac_start(data) + packed != len(data):
+            raise Undecodable("a part of it is missing")
 
 
 def _decode(data: bytes, audio_format: AudioFormat) -> Probe:
@@ -109,6 +119,15 @@ def _measured(size: int, rate: int, channels: int) -> Probe:
 def _flac_samples(data: bytes) -> int:
     """How many samples a FLAC file says it has (its STREAMINFO, RFC 9639 section 8.2); 0 is "not known"."""
     return int.from_bytes(data[21:26], "big") & 0xF_FFFF_FFFF if data[:4] == b"fLaC" else 0
+
+
+def _flac_start(data: bytes) -> int:
+    """Where the frames begin: after the metadata blocks (RFC 9639 section 8)."""
+    at, last = 4, False
+    while not last and at < len(data):
+        last = bool(data[at] & 0x80)
+        at += 4 + int.from_bytes(data[at + 1 : at + 4], "big")
+    return at
 
 
 def _reason(error: Exception) -> str:

@@ -48,7 +48,10 @@ def read_header(data: bytes) -> WavHeader:
         elif name == b"data":
             if not rate:
                 raise NotWav("its samples come before their format")
-            return WavHeader(rate, channels, at + 8, _known_size(size, len(data) - at - 8))
+            known = _known_size(size, len(data) - at - 8)
+            if known is not None and data[at + 8 + known : at + 12 + known] == b"RIFF":
+                raise NotWav("a second file follows its samples, which players would not play")
+            return WavHeader(rate, channels, at + 8, known)
         at += 8 + size + size % 2
     raise NotWav("it has no samples")
 
@@ -59,8 +62,7 @@ def with_true_size(data: bytes) -> bytes:
     if found.size is not None:
         return data
     size = len(data) - found.start
-    size -= size % (2 * found.channels)
-    whole = bytearray(data[: found.start + size])
+    whole = bytearray(data)
     struct.pack_into("<I", whole, 4, len(whole) - 8)
     struct.pack_into("<I", whole, found.start - 4, size)
     return bytes(whole)
@@ -70,8 +72,10 @@ def _read_format(chunk: bytes) -> tuple[int, int]:
     if len(chunk) < 16:
         raise NotWav("its format is cut short")
     tag, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", chunk)
-    if tag not in (_PCM, _EXTENSIBLE) or bits != 16 or not channels or not rate:
+    if tag not in (_PCM, _EXTENSIBLE) or bits != 16 or not channels:
         raise NotWav("its samples are not 16-bit PCM")
+    if not 4_000 <= rate <= 384_000:
+        raise NotWav(f"its sample rate of {rate} Hz is none")
     return rate, channels
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import structlog
 
 from sayonce.audio.formats import is_lossless
-from sayonce.audio.probe import Probe, probe
+from sayonce.audio.probe import Probe, Undecodable, probe
 from sayonce.audio.transcode import transcode
 from sayonce.cache.hot import HotTier
 from sayonce.cache.once import Once
@@ -58,7 +58,10 @@ class Finder:
         for asset in sorted(others, key=_quality, reverse=True):
             source = self._hot.get(asset.content_hash) or await self._shelf.fetch(asset)
             if source is not None:
-                return await self.variant(order, source)
+                try:
+                    return await self.variant(order, source)
+                except Undecodable as error:
+                    _log.warning("variant.impossible", content_hash=asset.content_hash.hex(), reason=str(error))
         return None
 
     async def _make(self, order: Order, source: Clip) -> Clip:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
 
 import stamina
@@ -235,9 +235,10 @@ class Pilot:
         try:
             async with asyncio.timeout(self._terms.longest), provider.speak(order.recipe, native) as stream:
                 take = Take(provider.upstream.name, stream.format, order.format, self._terms.largest)
-                async for chunk in stream.chunks:
-                    flight.pass_on(await take.add(chunk))
-                flight.pass_on(await take.finish())
+                with closing(take):
+                    async for chunk in stream.chunks:
+                        flight.pass_on(await take.add(chunk))
+                    flight.pass_on(await take.finish())
         except TimeoutError as error:
             raise ProviderTimeout(
                 f"'{provider.upstream.name}' did not finish within {self._terms.longest:g} seconds.",

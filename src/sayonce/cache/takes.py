@@ -7,6 +7,7 @@ import asyncio
 from sayonce.audio.check import recognise
 from sayonce.audio.encode import StreamEncoder
 from sayonce.audio.formats import is_raw
+from sayonce.audio.probe import Undecodable
 from sayonce.audio.transcode import transcode
 from sayonce.errors import BrokenAudio
 from sayonce.speech.chunks import Chunk, Mark
@@ -50,14 +51,25 @@ class Take:
             raise self._broken("ended without sending any audio", "Try again.")
         if self._passes:
             return b"" if self._recognised else self._refuse()
+        try:
+            return self._say(await asyncio.to_thread(self._rest))
+        except Undecodable as error:
+            raise self._broken(f"sent {self._native.codec} audio that is not whole: {error}", "Try again.") from error
+
+    def close(self) -> None:
+        """Frees what it holds, whether it was finished or given up."""
         if self._encoder is not None:
-            return self._say(await asyncio.to_thread(self._encoder.finish))
-        return self._say(await asyncio.to_thread(transcode, bytes(self._came), self._native, self._wanted))
+            self._encoder.close()
 
     @property
     def said(self) -> bytes:
         """All that listeners got."""
         return bytes(self._came if self._passes else self._said)
+
+    def _rest(self) -> bytes:
+        if self._encoder is not None:
+            return self._encoder.finish()
+        return transcode(bytes(self._came), self._native, self._wanted)
 
     def _pass(self, data: bytes) -> bytes:
         if self._recognised:

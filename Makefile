@@ -1,0 +1,58 @@
+# Everything sets up what it needs. `make` alone tells what there is.
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check bench lock clean
+
+# A Python that really runs, of a version that sayonce is tested on.
+PYTHON := $(shell for p in python3.12 python3.11 python3 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' >/dev/null 2>&1 && echo $$p && break; done)
+# uv as it is installed, or else one in a folder of the project's own.
+UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+BIN := .venv/bin
+WORKERS ?= auto
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+setup: .venv/.ready  ## .venv with the locked dependencies, and .venv/bin/sayonce
+
+run: .venv/.ready  ## the gateway, on http://127.0.0.1:8700
+	@$(BIN)/sayonce serve
+
+test: .venv/.ready  ## every test
+	@$(BIN)/pytest -n $(WORKERS) --dist worksteal -q
+
+check: .venv/.ready  ## style, types, and which way imports run
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: .venv/.ready .venv/.peers  ## the figures of bench/RESULTS.md, measured here
+	@$(BIN)/python -m bench
+
+lock: | $(UV)  ## requirements.lock anew, from pyproject.toml
+	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+		--no-header --all-extras --group dev pyproject.toml -o requirements.lock
+	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+		--no-header bench/requirements.in -o bench/requirements.lock
+
+clean:  ## removes what setup and the tools made
+	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+
+.venv/.ready: requirements.lock pyproject.toml | $(UV)
+	@test -n "$(PYTHON)" || { echo "sayonce needs Python 3.11 or 3.12 on the PATH."; exit 1; }
+	@echo "Setting up .venv (once)"
+	@$(UV) venv --quiet --allow-existing --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" .venv
+	@$(UV) pip sync --quiet --require-hashes --python $(BIN)/python requirements.lock
+	@$(UV) pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
+	@touch $@
+
+.venv/.peers: bench/requirements.lock | .venv/.ready
+	@$(UV) venv --quiet --allow-existing --python $(BIN)/python .venv/peers
+	@$(UV) pip sync --quiet --require-hashes --python .venv/peers/bin/python bench/requirements.lock
+	@touch $@
+
+.uv/bin/uv:
+	@echo "Installing uv into .uv"
+	@$(PYTHON) -m venv .uv
+	@.uv/bin/python -m pip install --quiet --disable-pip-version-check uv

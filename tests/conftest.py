@@ -1,0 +1,129 @@
+"""What the tests share: gateways on real sockets and folders of their own, before vendors that misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from sayonce import settings as configuration
+from sayonce.api.server import application
+from sayonce.app import Gateway, running
+from sayonce.testing.servers import serving
+from sayonce.testing.vendors import FakeVendors
+
+DEADLINE = 30.0
+
+
+@dataclass
+class Heard:
+    """An answer of the OpenAI door."""
+
+    status: int
+    outcome: str | None
+    audio: bytes
+    headers: httpx.Headers
+    error: dict[str, Any] = field(default_factory=dict)
+
+
+class House:
+    """A gateway with its doors open, before a fake vendor."""
+
+    def __init__(self, gateway: Gateway, url: str, vendors: FakeVendors, http: httpx.AsyncClient) -> None:
+        self.gateway = gateway
+        self.url = url
+        self.vendors = vendors
+        self.http = http
+
+    async def speak(
+        self, text: str = "Hello there, my friend.", *, headers: dict[str, str] | None = None, **body: Any
+    ) -> Heard:
+        """Asks the OpenAI door."""
+        asked = {"model": "tts-1", "voice": "nova", "input": text} | body
+        answer = await self.http.post("/v1/audio/speech", json=asked, headers=headers)
+        told = answer.json()["error"] if answer.status_code >= 400 else {}
+        return Heard(answer.status_code, answer.headers.get("x-tts-cache"), answer.content, answer.headers, told)
+
+    @property
+    def calls(self) -> int:
+        """How often the vendor was asked to speak."""
+        return self.vendors.counts.calls
+
+    def blobs(self) -> list[Path]:
+        """Every file of audio in the local storage."""
+        root = self.gateway.settings.data_dir / "audio"
+        return [
+            path
+            for path in sorted(root.rglob("*"))
+            if path.is_file() and not path.name.endswith(".meta.json") and not path.name.startswith(".")
+        ]
+
+    async def rows(self) -> int:
+        """How many assets the catalog knows."""
+        return (await self.gateway.catalog.statistics()).assets
+
+
+MakeHouse = Callable[..., Awaitable[House]]
+
+
+@pytest.fixture
+async def make_house(tmp_path: Path) -> AsyncIterator[MakeHouse]:
+    """Makes houses; those of one test share its folder and its vendor, unless told otherwise."""
+    async with AsyncExitStack() as stack:
+        vendors = FakeVendors()
+        vendor_url = await stack.enter_async_context(serving(vendors))
+
+        async def make(**settings: Any) -> House:
+            given = {"data_dir": tmp_path / "data", "openai_base_url": f"{vendor_url}/v1", "openai_api_key": "sk-x"}
+            loaded = configuration.load(**(given | settings))
+            gateway = await stack.enter_async_context(running(loaded))
+            url = await stack.enter_async_context(serving(application(gateway)))
+            http = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=DEADLINE))
+            return House(gateway, url, vendors, http)
+
+        yield make
+
+
+@pytest.fixture
+async def house(make_house: MakeHouse) -> House:
+    """A gateway before a fake vendor, with quick change polling."""
+    return await make_house(poll_seconds=0.05, flush_seconds=0.05)
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting of the machine reaches a test."""
+    for name in [*os.environ]:
+        if name.startswith(("SAYONCE_", "OPENAI_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.chdir(tmp_path)
+
+
+async def until(what: Callable[[], Any | Awaitable[Any]], deadline: float = DEADLINE) -> Any:
+    """What `what` gives as soon as it is true."""
+    end = time.monotonic() + deadline
+    while True:
+        found = what()
+        if isinstance(found, Awaitable):
+            found = await found
+        if found:
+            return found
+        if time.monotonic() > end:
+            raise TimeoutError("it never came true")
+        await asyncio.sleep(0.01)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Where a skip is a failure, one is."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("SAYONCE_NO_SKIPS") and reporter is not None and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
