@@ -81,10 +81,10 @@ async def make_house(tmp_path: Path) -> AsyncIterator[MakeHouse]:
         vendors = FakeVendors()
         vendor_url = await stack.enter_async_context(serving(vendors))
 
-        async def make(**settings: Any) -> House:
+        async def make(*, clock: Callable[[], float] = time.time, **settings: Any) -> House:
             given = {"data_dir": tmp_path / "data", "openai_base_url": f"{vendor_url}/v1", "openai_api_key": "sk-x"}
             loaded = configuration.load(**(given | settings))
-            gateway = await stack.enter_async_context(running(loaded))
+            gateway = await stack.enter_async_context(running(loaded, clock))
             url = await stack.enter_async_context(serving(application(gateway)))
             http = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=DEADLINE))
             return House(gateway, url, vendors, http)

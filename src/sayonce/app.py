@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -39,6 +39,8 @@ from sayonce.storage.paths import PathTemplate
 from sayonce.telemetry.events import TextNames
 from sayonce.telemetry.metrics import Metrics
 
+Clock = Callable[[], float]
+
 VERSION = version("sayonce")
 
 _log = structlog.get_logger("sayonce.app")
@@ -67,11 +69,11 @@ class Gateway:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Gateway]:
-    """A gateway of these settings, with what it does in the background. On leaving, flights land first.
-    InvalidSettings and MissingExtra where the settings cannot be met."""
+async def running(settings: Settings, clock: Clock = time.time) -> AsyncIterator[Gateway]:
+    """A gateway of these settings, with what it does in the background. On leaving, flights land first. `clock`
+    gives seconds since 1970. InvalidSettings and MissingExtra where the settings cannot be met."""
     async with AsyncExitStack() as stack:
-        catalog = Catalog(SqliteDatabase(settings.database), time.time)
+        catalog = Catalog(SqliteDatabase(settings.database), clock)
         stack.push_async_callback(catalog.aclose)
         places = _storages(settings)
         for place in places.values():
@@ -79,38 +81,48 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
         speakers, missing = _upstreams(settings)
         for speaker in speakers.values():
             stack.push_async_callback(speaker.aclose)
-        gateway = _joined(
-            settings, catalog, places, Cast(speakers, settings.speaker, settings.keep, missing), await _names(catalog)
-        )
+        cast = Cast(speakers, settings.speaker, settings.keep, missing)
+        gateway = _joined(settings, _Stock(catalog, places, cast, await _names(catalog), clock))
         stack.push_async_callback(_wind_down, gateway)
         async with _background(gateway):
             yield gateway
 
 
-def _joined(
-    settings: Settings, catalog: Catalog, places: Mapping[str, Storage], cast: Cast, secret: tuple[str, str]
-) -> Gateway:
-    hot = HotTier(settings.memory, time.time)
+@dataclass(frozen=True)
+class _Stock:
+    """What is there before the parts are joined. `secrets` name texts in logs, and sign URLs."""
+
+    catalog: Catalog
+    storages: Mapping[str, Storage]
+    cast: Cast
+    secrets: tuple[str, str]
+    clock: Clock
+
+
+def _joined(settings: Settings, stock: _Stock) -> Gateway:
+    catalog, clock = stock.catalog, stock.clock
+    hot = HotTier(settings.memory, clock)
     gate = Gate(catalog, time.monotonic, memory=settings.key_memory, guarded=settings.require_keys)
-    watch = Watch(Tally(time.time), Metrics(VERSION), TextNames(secret[0]), time.time)
-    shelf = Shelf(catalog, places, Place(_home(settings, places), PathTemplate(settings.path_template)))
-    finder = Finder(shelf, hot, time.time, transcodes=settings.variants == "transcode")
+    watch = Watch(Tally(clock), Metrics(VERSION), TextNames(stock.secrets[0]), clock)
+    home = Place(_home(settings, stock.storages), PathTemplate(settings.path_template))
+    shelf = Shelf(catalog, stock.storages, home)
+    finder = Finder(shelf, hot, clock, transcodes=settings.variants == "transcode")
     leases = CatalogLeases(catalog, settings.lease_seconds)
     allowance = Allowance(settings.bypass_characters, settings.bypass_usd, time.monotonic)
-    pilot = Pilot(Ground(leases, shelf, finder, hot), _terms(settings), allowance, watch, time.time)
+    pilot = Pilot(Ground(leases, shelf, finder, hot), _terms(settings), allowance, watch, clock)
     gateway = Gateway(
         settings=settings,
         catalog=catalog,
-        storages=places,
+        storages=stock.storages,
         shelf=shelf,
-        cast=cast,
+        cast=stock.cast,
         hot=hot,
         engine=Engine(hot, shelf, finder, pilot, watch),
         watch=watch,
         feed=ChangeFeed(catalog, settings.poll_seconds, lambda change: _heed(change, hot, gate), hot.clear),
         gate=gate,
         limits=RateLimits(settings.rate, settings.burst, time.monotonic),
-        signer=UrlSigner(secret[1], time.time),
+        signer=UrlSigner(stock.secrets[1], clock),
     )
     _measure(gateway)
     return gateway

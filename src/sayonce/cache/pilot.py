@@ -260,7 +260,9 @@ class Pilot:
     async def _keep(self, flight: Flight, lease: Lease, clip: Clip) -> Clip:
         """The clip as it is kept; as it was where it cannot be."""
         ground, order = self._ground, flight.order
-        use = Use("request", keep_until=None if order.keep is None else self._clock() + order.keep)
+        until = None if order.keep is None else self._clock() + order.keep
+        use = Use("request", keep_until=until)
+        clip = Clip(replace(clip.asset, until=until), clip.data)
         alone = ground.finder.transcodes or order.steering.no_cache or flight.bypass
         epoch = ground.hot.epoch
         try:

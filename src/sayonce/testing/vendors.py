@@ -35,9 +35,9 @@ _LETTERS_A_SECOND = 15
 
 @dataclass
 class Behaviour:
-    """How speech requests are answered. Times are in seconds. `trouble` is one of `html`, `empty`, `garbage`, `cut`
-    (the body ends before its length), `abort` (the connection breaks in the middle), `never`; it lasts for `times`
-    answers."""
+    """How speech requests are answered. Times are in seconds; `trouble`, or an error's status, lasts for `times`
+    answers. It is one of `html`, `empty`, `garbage`, `half` (a whole answer of half the audio), `cut` (the body ends
+    before its length), `abort` (the connection breaks in the middle) and `never`."""
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
@@ -153,6 +153,8 @@ class _Speech(Response):
             audio = b""
         elif how.trouble == "garbage":
             audio = hashlib.shake_256(seed.encode()).digest(8_000)
+        elif how.trouble == "half":
+            audio = audio[: len(audio) // 2 + 7]
         headers = [(b"content-type", kind.encode())]
         if how.trouble == "cut":
             headers.append((b"content-length", b"%d" % len(audio)))

@@ -1,0 +1,150 @@
+"""Law 1: for one recipe one generation runs at a time, and what is kept is never generated again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from sayonce.audio.formats import format_of
+from sayonce.audio.probe import probe
+from tests.conftest import House, MakeHouse, until
+
+
+async def test_a_repeat_is_a_hit(house: House) -> None:
+    first, second = await house.speak(), await house.speak()
+    assert (first.outcome, second.outcome) == ("miss", "hit")
+    assert first.audio == second.audio
+    assert house.calls == 1
+
+
+async def test_a_hit_outlives_memory_and_the_process(make_house: MakeHouse) -> None:
+    first = await (await make_house()).speak()
+    again = await make_house()
+    second = await again.speak()
+    assert (second.outcome, second.audio, again.calls) == ("hit", first.audio, 1)
+
+
+async def test_who_asks_at_once_shares_one_generation(house: House) -> None:
+    house.vendors.behave(first_byte=0.1)
+    heard = await asyncio.gather(*(house.speak() for _ in range(50)))
+    assert house.calls == 1
+    assert len({answer.audio for answer in heard}) == 1
+    assert sorted(answer.outcome or "" for answer in heard) == ["joined"] * 49 + ["miss"]
+
+
+async def test_spellings_that_sound_the_same_are_one(house: House) -> None:
+    await house.speak("He said “well...”")
+    assert (await house.speak('  He  said "well…" ')).outcome == "hit"
+    assert (await house.speak('he said "well…"')).outcome == "miss"
+
+
+@pytest.mark.parametrize("name", ["opus", "aac", "flac", "wav", "pcm"])
+async def test_another_format_is_transcoded(house: House, name: str) -> None:
+    first = await house.speak()
+    other = await house.speak(response_format=name)
+    assert (other.outcome, house.calls) == ("hit", 1)
+    durations = [probe(audio, format_of(fmt)).duration for audio, fmt in ((first.audio, "mp3"), (other.audio, name))]
+    assert durations[0] == pytest.approx(durations[1], abs=0.15)
+    again = await house.speak(response_format=name)
+    assert (again.outcome, again.audio) == ("hit", other.audio)
+
+
+async def test_another_format_of_a_flying_recipe_waits_for_it(house: House) -> None:
+    house.vendors.behave(first_byte=0.1)
+    mp3, wav = await asyncio.gather(house.speak(), house.speak(response_format="wav"))
+    assert house.calls == 1
+    assert {mp3.outcome, wav.outcome} == {"miss", "joined"}
+
+
+async def test_native_variants_fly_each(make_house: MakeHouse) -> None:
+    house = await make_house(variants="native")
+    await house.speak()
+    assert (await house.speak(response_format="wav")).outcome == "miss"
+    assert [body["response_format"] for body in house.vendors.counts.bodies] == ["mp3", "wav"]
+    assert (await house.speak(response_format="wav")).outcome == "hit"
+    assert (await house.speak()).outcome == "hit"
+
+
+async def test_a_refresh_replaces_every_variant(house: House) -> None:
+    await house.speak()
+    await house.speak(response_format="wav")
+    house.vendors.behave(seconds=2.0)
+    anew = await house.speak(headers={"cache-control": "no-cache"})
+    assert (anew.outcome, house.calls) == ("miss", 2)
+    assert await house.rows() == 1
+    wav = await house.speak(response_format="wav")
+    assert wav.outcome == "hit"
+    assert probe(wav.audio, format_of("wav")).duration == pytest.approx(2.0, abs=0.2)
+    assert (await house.speak()).audio == anew.audio
+
+
+async def test_refreshes_at_once_are_one(house: House) -> None:
+    await house.speak()
+    house.vendors.behave(first_byte=0.1, seconds=2.0)
+    heard = await asyncio.gather(*(house.speak(headers={"cache-control": "no-cache"}) for _ in range(10)))
+    assert house.calls == 2
+    assert len({answer.audio for answer in heard}) == 1
+
+
+async def test_a_refresh_waits_for_the_flight_and_then_flies(house: House) -> None:
+    house.vendors.behave(first_byte=0.1)
+    plain = asyncio.create_task(house.speak())
+    await until(lambda: house.calls == 1)
+    anew = await house.speak(headers={"cache-control": "no-cache"})
+    assert (await plain).outcome == anew.outcome == "miss"
+    assert (house.calls, house.vendors.counts.most_at_once) == (2, 1)
+
+
+async def test_a_refresh_of_the_same_bytes_writes_and_deletes_nothing(house: House) -> None:
+    await house.speak()
+    await house.speak(response_format="wav")
+    before = [(path, path.stat().st_mtime_ns) for path in house.blobs()]
+    assert (await house.speak(headers={"cache-control": "no-cache"})).outcome == "miss"
+    assert [(path, path.stat().st_mtime_ns) for path in house.blobs()] == before
+    assert await house.rows() == 2
+
+
+async def test_two_gateways_on_one_folder_pay_once(make_house: MakeHouse) -> None:
+    houses = [await make_house(), await make_house()]
+    houses[0].vendors.behave(first_byte=0.2)
+    heard = await asyncio.gather(*(house.speak() for house in houses for _ in range(5)))
+    assert houses[0].calls == 1
+    assert len({answer.audio for answer in heard}) == 1
+    assert [answer.outcome for answer in heard].count("miss") == 1
+
+
+async def test_what_expired_is_spoken_again(make_house: MakeHouse) -> None:
+    passed = [0.0]
+    house = await make_house(keep="30d", clock=lambda: time.time() + passed[0])
+    await house.speak()
+    passed[0] = 29 * 86_400
+    assert (await house.speak()).outcome == "hit"
+    passed[0] = 31 * 86_400
+    assert (await house.speak()).outcome == "miss"
+    house.gateway.hot.clear()
+    assert (await house.speak()).outcome == "hit"
+    assert await house.rows() == 1
+
+
+async def test_only_if_cached_never_pays(house: House) -> None:
+    asked = {"cache-control": "only-if-cached"}
+    refused = await house.speak(headers=asked)
+    assert (refused.status, refused.error["code"], house.calls) == (504, "not_kept", 0)
+    await house.speak()
+    assert (await house.speak(headers=asked)).outcome == "hit"
+
+
+async def test_no_store_keeps_nothing_and_pays_no_more_than_it_must(house: House) -> None:
+    once = {"cache-control": "no-store"}
+    assert (await house.speak(headers=once)).outcome == "disabled"
+    assert (await house.rows(), house.blobs()) == (0, [])
+    await house.speak()
+    assert (await house.speak(headers=once)).outcome == "hit"
+
+
+async def test_takes_of_one_text_are_told_apart(house: House) -> None:
+    takes = [await house.speak(variation=n) for n in (0, 1, 2)]
+    assert [take.outcome for take in takes] == ["miss"] * 3
+    assert (await house.speak(headers={"x-sayonce-variation": "2"})).outcome == "hit"
