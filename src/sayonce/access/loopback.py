@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from sayonce.errors import Forbidden, InvalidSettings
@@ -26,6 +27,7 @@ _FORWARDED = frozenset(
 _HOW_ON = "Make an API key (sayonce keys create); then the gateway may be reached from elsewhere."
 
 
+@lru_cache(maxsize=256)
 def is_loopback(host: str) -> bool:
     """Whether a host name or address is this machine's own."""
     host = host.strip("[]").rstrip(".").lower()

@@ -14,10 +14,12 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from sayonce.access.loopback import refuse_open_doors
 from sayonce.api import answers, audio, openai, status, voice
 from sayonce.api.desk import Desk
+from sayonce.api.lobby import Lobby
 from sayonce.app import VERSION, Gateway, running
 from sayonce.errors import CatalogError, InvalidRequest, InvalidSettings, NotFound, RequestError
 from sayonce.settings import Settings
@@ -34,7 +36,7 @@ class MethodNotAllowed(RequestError):
     code = "method_not_allowed"
 
 
-def application(gateway: Gateway) -> FastAPI:
+def application(gateway: Gateway) -> ASGIApp:
     """The doors of a gateway."""
     app = FastAPI(title="sayonce", version=VERSION, docs_url=None, redoc_url=None)
     desk = Desk(gateway)
@@ -43,15 +45,16 @@ def application(gateway: Gateway) -> FastAPI:
     voice.hang_doors(app, gateway, desk)
     status.hang_doors(app, gateway, desk)
     app.add_exception_handler(HTTPException, _no_door)
-    if gateway.settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=gateway.settings.cors_origins,
-            allow_methods=["*"],
-            allow_headers=["*"],
-            expose_headers=_EXPOSED,
-        )
-    return app
+    lobby = Lobby(app)
+    if not gateway.settings.cors_origins:
+        return lobby
+    return CORSMiddleware(
+        lobby,
+        allow_origins=gateway.settings.cors_origins,
+        allow_methods=["*"],
+        allow_headers=["*"],
+        expose_headers=_EXPOSED,
+    )
 
 
 async def serve(settings: Settings, announce: Callable[[str], None]) -> None:

@@ -11,14 +11,14 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, select, update
+from sqlalchemy import BigInteger, Connection, Text, bindparam, cast, delete, func, insert, select, update
 
 from sayonce.catalog import assets as kept
 from sayonce.catalog import changes
 from sayonce.catalog.database import Lookup
 from sayonce.catalog.records import Asset, Blob, Held, Kept, Lease, Progress, Spent, TakeOff, Use
 from sayonce.catalog.tables import assets, doubts, facts, leases, spending, tenants
-from sayonce.catalog.upserts import accumulate, insert_or_nothing, upsert
+from sayonce.catalog.upserts import accumulate, insert_or_nothing
 from sayonce.errors import BudgetSpent, FenceLost
 from sayonce.speech.requests import Owner
 
@@ -29,6 +29,20 @@ _FAILURE_STAYS = 10.0
 PROGRESS = Lookup(
     select(leases.c.fence, leases.c.expires, leases.c.failure).where(leases.c.recipe_hash == bindparam("recipe_hash"))
 )
+
+
+# What every take-off asks, put together once: building a statement costs more than running it.
+_LEASE = select(leases.c.fence, leases.c.expires, leases.c.refresh).where(
+    leases.c.recipe_hash == bindparam("recipe_hash")
+)
+_NEXT_FENCE = (
+    update(facts)
+    .where(facts.c.name == "fence")
+    .values(value=cast(cast(facts.c.value, BigInteger) + 1, Text))
+    .returning(facts.c.value)
+)
+_NEW_LEASE = insert(leases)
+_OLD_LEASE = delete(leases).where(leases.c.recipe_hash == bindparam("recipe_hash"))
 
 
 def progress_of(rows: Sequence[tuple[Any, ...]]) -> Progress | None:
@@ -42,10 +56,13 @@ def take_off(connection: Connection, wish: TakeOff, life: float, now: float) -> 
     found = _what_will_do(kept.kept(connection, wish.recipe_hash, now), wish)
     if found:
         return Kept(found)
-    held = _held(connection, wish.recipe_hash, now)
-    if held is not None:
-        return held
+    recipe = {"recipe_hash": wish.recipe_hash}
+    row = connection.execute(_LEASE, recipe).one_or_none()
+    if row is not None and row.expires > now:
+        return Held(*row)
     _refuse_overspending(connection, wish, now)
+    if row is not None:
+        connection.execute(_OLD_LEASE, recipe)
     return _lease(connection, wish, life, now)
 
 
@@ -161,18 +178,11 @@ def _what_will_do(found: tuple[Asset, ...], wish: TakeOff) -> tuple[Asset, ...]:
     return found
 
 
-def _held(connection: Connection, recipe_hash: bytes, now: float) -> Held | None:
-    row = connection.execute(
-        select(leases.c.fence, leases.c.expires, leases.c.refresh).where(
-            leases.c.recipe_hash == recipe_hash, leases.c.expires > now
-        )
-    ).one_or_none()
-    return None if row is None else Held(*row)
-
-
 def _refuse_overspending(connection: Connection, wish: TakeOff, now: float) -> None:
+    if wish.estimate == 0:
+        return
     budget = connection.execute(select(tenants.c.budget).where(tenants.c.id == wish.tenant)).scalar_one_or_none()
-    if budget is None or wish.estimate == 0:
+    if budget is None:
         return
     spent = connection.execute(
         select(func.sum(spending.c.spent)).where(spending.c.tenant == wish.tenant, spending.c.month == month(now))
@@ -200,16 +210,13 @@ def _lease(connection: Connection, wish: TakeOff, life: float, now: float) -> Le
         "expires": now + life,
         "failure": None,
     }
-    connection.execute(upsert(connection, leases, row, key=["recipe_hash"], replace=list(row)))
+    connection.execute(_NEW_LEASE, row)
     return Lease(wish.recipe_hash, fence, now + life)
 
 
 def next_fence(connection: Connection) -> int:
     """A number higher than any before it."""
-    now = connection.execute(select(facts.c.value).where(facts.c.name == "fence").with_for_update()).scalar_one()
-    fence = int(now) + 1
-    connection.execute(update(facts).where(facts.c.name == "fence").values(value=str(fence)))
-    return fence
+    return int(connection.execute(_NEXT_FENCE).scalar_one())
 
 
 def _give_back(connection: Connection, lease: Lease) -> None:

@@ -146,7 +146,9 @@ class OpenAIProvider(Provider):
             )
         self._refuse_voice(recipe.voice)
         self._refuse_what_it_cannot(recipe)
-        return recipe if "language" in settings.fields else replace(recipe, language=None)
+        if recipe.language is None or "language" in settings.fields:
+            return recipe
+        return replace(recipe, language=None)
 
     def native_format(self, recipe: Recipe, wanted: AudioFormat) -> AudioFormat:
         offered = [BY_NAME[name] for name in self._settings.formats]
@@ -204,6 +206,8 @@ class OpenAIProvider(Provider):
                 param="instructions",
                 remedy=f"Send at most {_LONGEST_INSTRUCTIONS} characters.",
             )
+        if recipe.pitch == "0" and recipe.style is None and recipe.options == "{}":
+            return
         taken = self._settings.fields
         asked = {"pitch": recipe.pitch != "0", "style": recipe.style is not None}
         unknown = [field for field, given in asked.items() if given] + list(json.loads(recipe.options))

@@ -1,0 +1,43 @@
+"""`make bench [ONLY=hits,misses]`: measures, prints, and writes bench/RESULTS.md when all of it was measured."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from rich.console import Console
+from rich.markdown import Markdown
+
+from bench import crowd, hits, lookup, machinery, misses
+
+SECTIONS = {
+    "hits": ("Memory hits, 30 KB mp3, 16 connections, one core each", hits.run),
+    "misses": ("A miss beside the upstream itself", misses.run),
+    "crowd": ("500 listeners on one cold text, first byte at 1 s", crowd.run),
+    "lookup": ("The catalog (SQLite in WAL)", lookup.run),
+}
+RESULTS = Path(__file__).with_name("RESULTS.md")
+
+
+def main() -> None:
+    """Runs the sections that `ONLY` names, or all."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {int(machinery.LOAD)})  # what asks stays off the core of what answers
+    console = Console()
+    only = [name for name in os.environ.get("ONLY", "").split(",") if name]
+    told = [
+        f"# Results\n\nMeasured by `make bench` on {machinery.machine()}. Medians, with the spread of the rounds.\n"
+    ]
+    for name, (title, run) in SECTIONS.items():
+        if not only or name in only:
+            with console.status(f"{title} …"):
+                told.append(f"## {title}\n\n{run()}\n")
+            console.print(Markdown(told[-1]))
+    if not only:
+        notes = RESULTS.with_name("NOTES.md")
+        RESULTS.write_text("\n".join([*told, notes.read_text()] if notes.exists() else told))
+        console.print(f"wrote {RESULTS}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""Memory hits through the OpenAI door, beside nginx, a bare FastAPI route and the nearest peer."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx
+
+from bench.machinery import Round, free_port, gateway, load, middle, nginx, process, vendor
+
+ROUNDS, SECONDS, CONNECTIONS = 5, 4, 16
+# About 30 KB of mp3 in a POST of about 140 bytes.
+BODY = {
+    "model": "tts-1",
+    "voice": "nova",
+    "input": "A sentence that somebody has heard before, word by word.",
+    "response_format": "mp3",
+}
+
+
+def run() -> str:
+    """The table, in Markdown."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        peers = dict(_peers(Path(folder), stack))
+        rounds: dict[str, list[Round]] = {name: [] for name in peers}
+        for name, (url, key) in peers.items():
+            _warm(name, url, key)
+        for _ in range(ROUNDS):
+            for name, (url, key) in peers.items():
+                rounds[name].append(load(url, BODY, connections=CONNECTIONS, seconds=SECONDS, key=key))
+    return _table(rounds)
+
+
+def _peers(folder: Path, stack: ExitStack) -> Iterator[tuple[str, tuple[str, str | None]]]:
+    upstream = stack.enter_context(vendor())
+    speech = "/v1/audio/speech"
+    if shutil.which("nginx"):
+        yield "nginx proxy_cache", (stack.enter_context(nginx(folder / "nginx", upstream)) + speech, None)
+    bare = stack.enter_context(_uvicorn(sys.executable, "bench.peers.bare_fastapi:app", UPSTREAM=upstream))
+    yield "bare FastAPI route", (bare + speech, None)
+    key = _key(folder / "data")
+    ours = stack.enter_context(gateway(folder / "data", upstream, SAYONCE_RATE="1000000", SAYONCE_BURST="1000000"))
+    yield "sayonce", (ours + speech, key)
+    theirs = stack.enter_context(
+        _uvicorn(".venv/peers/bin/python", "bench.peers.nearest:app", UPSTREAM=upstream, CACHE=str(folder / "peer"))
+    )
+    yield "speech-gateway", (theirs + speech, None)
+
+
+@contextmanager
+def _uvicorn(python: str, app: str, **environment: str) -> Iterator[str]:
+    port = free_port()
+    command = [python, "-m", "uvicorn", app, "--port", str(port), "--log-level", "critical", "--no-access-log"]
+    with process(command, f"http://127.0.0.1:{port}", **environment) as url:
+        yield url
+
+
+def _key(folder: Path) -> str:
+    command = [sys.executable, "-m", "sayonce.cli", "keys", "create", "--json"]
+    told = subprocess.run(command, env={"SAYONCE_DATA_DIR": str(folder)}, capture_output=True, check=True).stdout
+    key: str = json.loads(told)["key"]
+    return key
+
+
+def _warm(name: str, url: str, key: str | None) -> None:
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    sizes = [len(httpx.post(url, json=BODY, headers=headers, timeout=60).content) for _ in range(3)]
+    if min(sizes) < 25_000:
+        raise RuntimeError(f"{name} answered {sizes} bytes")
+
+
+def _table(rounds: dict[str, list[Round]]) -> str:
+    bare = sorted(each.rate for each in rounds["bare FastAPI route"])[ROUNDS // 2]
+    lines = ["| | answers a second | × the bare route | median ms | p99 ms |", "| --- | ---: | ---: | ---: | ---: |"]
+    for name, given in rounds.items():
+        rates = [each.rate for each in given]
+        ratio = sorted(rates)[len(rates) // 2] / bare
+        medians, tails = middle([each.median for each in given]), middle([each.p99 for each in given])
+        lines.append(f"| {name} | {middle(rates)} | {ratio:.2f} | {medians} | {tails} |")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""What sayonce is measured beside."""

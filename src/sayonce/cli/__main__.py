@@ -1,0 +1,5 @@
+"""`python -m sayonce.cli` is `sayonce`."""
+
+from sayonce.cli import main
+
+main()
