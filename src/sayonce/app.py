@@ -10,8 +10,6 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 
-import structlog
-
 from sayonce.access.allowance import Allowance
 from sayonce.access.gate import Gate
 from sayonce.access.limits import RateLimits
@@ -37,13 +35,14 @@ from sayonce.storage import registry as storages
 from sayonce.storage.contract import Storage
 from sayonce.storage.paths import PathTemplate
 from sayonce.telemetry.events import TextNames
+from sayonce.telemetry.logs import get_logger
 from sayonce.telemetry.metrics import Metrics
 
 Clock = Callable[[], float]
 
 VERSION = version("sayonce")
 
-_log = structlog.get_logger("sayonce.app")
+_log = get_logger("sayonce.app")
 
 
 @dataclass(frozen=True)

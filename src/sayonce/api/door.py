@@ -10,7 +10,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
-import structlog
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.routing import Route
@@ -19,8 +18,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from sayonce.api import answers
 from sayonce.app import Gateway
 from sayonce.errors import SayonceError
+from sayonce.telemetry.logs import get_logger
 
-_log = structlog.get_logger("sayonce.api")
+_log = get_logger("sayonce.api")
 
 
 class Door(ABC):

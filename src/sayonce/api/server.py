@@ -7,7 +7,6 @@ import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
-import structlog
 import uvicorn
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -23,10 +22,11 @@ from sayonce.api.lobby import Lobby
 from sayonce.app import VERSION, Gateway, running
 from sayonce.errors import CatalogError, InvalidRequest, InvalidSettings, NotFound, RequestError
 from sayonce.settings import Settings
+from sayonce.telemetry.logs import get_logger
 
 _EXPOSED = ["X-TTS-Cache", "X-TTS-Provider", "X-Content-Hash", "Server-Timing", "ETag", "Content-Range"]
 
-_log = structlog.get_logger("sayonce.server")
+_log = get_logger("sayonce.server")
 
 
 class MethodNotAllowed(RequestError):

@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-import structlog
-
 from sayonce.audio.formats import is_lossless
 from sayonce.audio.probe import Probe, Undecodable, probe
 from sayonce.audio.transcode import transcode
@@ -18,8 +16,9 @@ from sayonce.cache.shelf import Shelf, digest_of
 from sayonce.catalog.records import Asset, Use
 from sayonce.errors import CatalogError, StorageError
 from sayonce.speech.formats import AudioFormat
+from sayonce.telemetry.logs import get_logger
 
-_log = structlog.get_logger("sayonce.finder")
+_log = get_logger("sayonce.finder")
 
 
 class Finder:

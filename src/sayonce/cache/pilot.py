@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
 
 import stamina
-import structlog
 
 from sayonce.access.allowance import Allowance
 from sayonce.cache.checking import checked, flagged, is_plausible
@@ -37,6 +36,7 @@ from sayonce.errors import (
     SayonceError,
     StorageError,
 )
+from sayonce.telemetry.logs import get_logger
 
 # How often a flight elsewhere is looked at, in seconds: one point lookup each time.
 _GLANCE = 0.05
@@ -45,7 +45,7 @@ _GRACE = 2.0
 # The first pause before a retry, in seconds; it doubles, with jitter.
 _FIRST_PAUSE = 0.2
 
-_log = structlog.get_logger("sayonce.pilot")
+_log = get_logger("sayonce.pilot")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-import structlog
-
 from sayonce.audio.formats import extension
 from sayonce.cache.orders import Clip
 from sayonce.catalog.catalog import Catalog
@@ -24,11 +22,12 @@ from sayonce.errors import BlobNotFound, StorageError, StorageUnavailable
 from sayonce.speech.requests import Owner, Scope
 from sayonce.storage.contract import Storage
 from sayonce.storage.paths import PathTemplate
+from sayonce.telemetry.logs import get_logger
 
 # Above this, hashing takes longer than the hop to a thread.
 _HASH_IN_THREAD = 256 * 1024
 
-_log = structlog.get_logger("sayonce.shelf")
+_log = get_logger("sayonce.shelf")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-import structlog
-
 from sayonce.cache.orders import Outcome
 from sayonce.catalog.catalog import Catalog
 from sayonce.catalog.records import Asset, UsageCount, UsageKey
 from sayonce.errors import CatalogError
+from sayonce.telemetry.logs import get_logger
 
 _HOUR = 3_600
 
-_log = structlog.get_logger("sayonce.tally")
+_log = get_logger("sayonce.tally")
 
 
 class Tally:

@@ -6,17 +6,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import structlog
-
 from sayonce.cache.flights import Flight
 from sayonce.cache.orders import Clip, Order, Outcome
 from sayonce.cache.tally import Tally
 from sayonce.catalog.records import Asset, UsageKey
 from sayonce.errors import CatalogError, ProviderError, SayonceError, StorageError
 from sayonce.telemetry.events import Generation, TextNames, emit
+from sayonce.telemetry.logs import get_logger
 from sayonce.telemetry.metrics import Metrics
 
-_log = structlog.get_logger("sayonce.engine")
+_log = get_logger("sayonce.engine")
 
 
 class Watch:

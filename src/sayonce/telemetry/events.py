@@ -6,9 +6,9 @@ import hashlib
 import hmac
 from dataclasses import asdict, dataclass
 
-import structlog
+from sayonce.telemetry.logs import get_logger
 
-_log = structlog.get_logger("sayonce")
+_log = get_logger("sayonce")
 
 
 class TextNames:

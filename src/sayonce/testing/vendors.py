@@ -60,7 +60,8 @@ class Counts:
     running: int = 0
     most_at_once: int = 0
     finished: int = 0
-    bodies: list[dict[str, Any]] = field(default_factory=list)
+    bodies: list[dict[str, Any]] = field(default_factory=list)  # the last hundred
+    texts: dict[str, int] = field(default_factory=dict)  # how often each was spoken
 
 
 class FakeVendors:
@@ -109,6 +110,8 @@ class FakeVendors:
     def _count(self, body: dict[str, Any]) -> None:
         self.counts.calls += 1
         self.counts.characters += len(body.get("input", ""))
+        text = str(body.get("input", ""))
+        self.counts.texts[text] = self.counts.texts.get(text, 0) + 1
         self.counts.bodies = [*self.counts.bodies[-99:], body]
 
 

@@ -1,0 +1,64 @@
+"""A process that dies at a named step: `crashing.py ACTION STEP COUNT`, with sayonce's settings in its environment.
+
+The steps are what sayonce announces through `sys.audit`, and the `os.rename` that Python announces itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from typing import Any
+
+from sayonce import settings
+from sayonce.app import running
+from sayonce.cache.orders import Steering, whole
+from sayonce.speech.requests import SpeechRequest
+
+TEXT = "A text that is in the way of a crash."
+
+
+def main() -> None:
+    action, step, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    asyncio.run(run(action, lambda: sys.addaudithook(Crash(step, count))))
+    print("survived", flush=True)
+
+
+class Crash:
+    """Kills this process, as a power cut would, at the n-th time that a step is reached."""
+
+    def __init__(self, step: str, count: int) -> None:
+        self._step = step
+        self._left = count
+
+    def __call__(self, event: str, args: tuple[Any, ...]) -> None:
+        reached = f"{event}:{args[0]}" if event.startswith("sayonce.") else event
+        if reached == self._step:
+            self._left -= 1
+            if self._left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def run(action: str, arm: Any) -> None:
+    async with running(settings.load()) as gateway:
+        request = SpeechRequest(text=TEXT, model="tts-1", voice="nova")
+        await gateway.catalog.newest_change()
+        await gateway.storages["local"].probe()
+        if action == "keep":
+            arm()
+            await whole(await gateway.engine.say(gateway.cast.order(request, Steering())))
+            return
+        order = gateway.cast.order(request, Steering())
+        await whole(await gateway.engine.say(order))
+        print("prepared", flush=True)
+        sys.stdin.readline()
+        arm()
+        if action == "refresh":
+            await whole(await gateway.engine.say(gateway.cast.order(request, Steering(no_cache=True))))
+        else:
+            await gateway.engine.remove(order.content_hash, "default", lambda owner: True)
+
+
+if __name__ == "__main__":
+    main()
