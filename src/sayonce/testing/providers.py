@@ -1,0 +1,107 @@
+"""The contract suite of providers: subclass it, give it yours, and it tests what the contract says."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from sayonce.audio.encode import finalise
+from sayonce.audio.formats import is_lossless
+from sayonce.audio.probe import probe
+from sayonce.errors import InvalidRequest, ProviderError, UnknownVoice
+from sayonce.providers.contract import Provider
+from sayonce.speech.formats import BY_NAME, AudioFormat
+from sayonce.speech.recipes import Recipe, recipe_of
+from sayonce.speech.requests import SpeechRequest
+
+TEXT = "Hello there, my friend. How are you today?"
+
+
+class ProviderContract:
+    """Every sentence of `sayonce.providers.contract.Provider`."""
+
+    @pytest.fixture
+    async def provider(self) -> Provider:
+        """Yours, which the suite may close."""
+        raise NotImplementedError("give the suite a provider")
+
+    def slow_down(self) -> None:
+        """Makes what is said next last, where a long text alone does not."""
+
+    def recipe(self, provider: Provider, text: str = TEXT, **manner: Any) -> Recipe:
+        """A recipe that the provider can speak."""
+        request = SpeechRequest(text=text, **manner)
+        return provider.check(recipe_of(request, provider.upstream))
+
+    async def say(self, provider: Provider, recipe: Recipe, wanted: AudioFormat) -> tuple[bytes, AudioFormat]:
+        """All that it says, and in which format."""
+        async with provider.speak(recipe, provider.native_format(recipe, wanted)) as stream:
+            return b"".join([chunk.data async for chunk in stream.chunks]), stream.format
+
+    @pytest.mark.parametrize("name", BY_NAME)
+    async def test_it_speaks_whole_audio(self, provider: Provider, name: str) -> None:
+        audio, native = await self.say(provider, self.recipe(provider), BY_NAME[name])
+        assert native == BY_NAME[name] or is_lossless(native) or len(audio) > 0
+        assert 0.5 < probe(finalise(audio, native), native).duration < 20
+
+    async def test_many_at_once(self, provider: Provider) -> None:
+        said = await asyncio.gather(
+            *(self.say(provider, self.recipe(provider, f"Number {n}."), BY_NAME["wav"]) for n in range(12))
+        )
+        assert all(len(audio) > 1_000 for audio, _ in said)
+
+    async def test_checking_is_idempotent(self, provider: Provider) -> None:
+        recipe = self.recipe(provider)
+        assert provider.check(recipe) == recipe
+
+    async def test_leaving_early_frees_it(self, provider: Provider) -> None:
+        recipe = self.recipe(provider, "A rather long text, said again and again. " * 20)
+        for _ in range(12):
+            async with provider.speak(recipe, provider.native_format(recipe, BY_NAME["mp3"])) as stream:
+                await anext(stream.chunks)
+        audio, native = await self.say(provider, self.recipe(provider), BY_NAME["mp3"])
+        assert probe(finalise(audio, native), native).duration > 0.5
+
+    async def test_being_cancelled_frees_it(self, provider: Provider) -> None:
+        long = self.recipe(provider, "A rather long text, said again and again. " * 20)
+        for n in range(12):
+            saying = asyncio.create_task(self.say(provider, long, BY_NAME["mp3"]))
+            for _ in range(n):
+                await asyncio.sleep(0)
+            saying.cancel()
+            await asyncio.gather(saying, return_exceptions=True)
+        audio, native = await self.say(provider, self.recipe(provider), BY_NAME["mp3"])
+        assert probe(finalise(audio, native), native).duration > 0.5
+
+    async def test_an_unknown_voice_names_near_ones(self, provider: Provider) -> None:
+        voices = await provider.voices()
+        if voices is None:
+            assert self.recipe(provider, voice="anything-goes").voice == "anything-goes"
+            return
+        with pytest.raises(UnknownVoice, match=voices[0].id):
+            self.recipe(provider, voice=voices[0].id + "x")
+
+    @pytest.mark.parametrize("wrong", [{"speed": 9.0}, {"speed": 0.0}, {"options": {"no_such_option": 1}}])
+    async def test_what_cannot_be_spoken_is_refused_beforehand(
+        self, provider: Provider, wrong: dict[str, object]
+    ) -> None:
+        with pytest.raises(InvalidRequest):
+            self.recipe(provider, **wrong)
+
+    async def test_its_price_is_known_or_not(self, provider: Provider) -> None:
+        price = provider.price(self.recipe(provider))
+        assert price is None or price >= 0
+
+    async def test_closing_ends_what_runs(self, provider: Provider) -> None:
+        self.slow_down()
+        longest = min(provider.max_characters or 80_000, 80_000)
+        recipe = self.recipe(provider, ("A rather long text, said again and again. " * 2_000)[:longest])
+        native = provider.native_format(recipe, BY_NAME["mp3"])
+        with pytest.raises(ProviderError):
+            async with provider.speak(recipe, native) as stream:
+                await anext(stream.chunks)
+                await provider.aclose()
+                async for _ in stream.chunks:
+                    pass
