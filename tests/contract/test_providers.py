@@ -40,11 +40,14 @@ RAW = AudioFormat("pcm_s16le", "raw", 22_050)
 
 def workers() -> list[psutil.Process]:
     """The espeak workers of this process."""
-    return [
-        child
-        for child in psutil.Process().children()
-        if child.status() != psutil.STATUS_ZOMBIE and any("espeak_worker" in part for part in child.cmdline())
-    ]
+    return [child for child in psutil.Process().children() if _is_worker(child)]
+
+
+def _is_worker(child: psutil.Process) -> bool:
+    try:
+        return child.status() != psutil.STATUS_ZOMBIE and any("espeak_worker" in part for part in child.cmdline())
+    except psutil.NoSuchProcess:
+        return False
 
 
 class TestEspeak(ProviderContract):

@@ -12,9 +12,11 @@ import json
 import os
 import secrets
 import stat
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -45,6 +47,7 @@ class LocalStorage(Storage):
         self.name = name
         self._root = root.absolute()
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"storage-{name}")
+        self._opening = threading.Lock()
         self._open = False
 
     @classmethod
@@ -111,14 +114,20 @@ class LocalStorage(Storage):
         _sync_folder(place.parent)
 
     def _read(self, path: str) -> bytes:
-        handle = os.open(self._place(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            handle = os.open(self._place(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise self._not_there() from error
         with open(handle, "rb") as file:
             return file.read()
 
     def _metadata(self, path: str) -> Mapping[str, str]:
         place = self._place(path)
-        os.stat(place, follow_symlinks=False)
-        told: dict[str, str] = json.loads(_sidecar(place).read_bytes())
+        try:
+            os.stat(place, follow_symlinks=False)
+            told: dict[str, str] = json.loads(_sidecar(place).read_bytes())
+        except FileNotFoundError as error:
+            raise self._not_there() from error
         return told
 
     def _delete(self, path: str) -> None:
@@ -169,14 +178,22 @@ class LocalStorage(Storage):
             if not marker.exists():
                 raise self._unmounted()
             return
-        if self._root.exists() and any(self._root.iterdir()) and not marker.exists():
+        with self._opening:
+            if self._open:
+                return
+            self._adopt(marker)
+            self._make_folder(self._root / _PARTIAL)
+            self._clear_partials()
+            self._open = True
+
+    def _adopt(self, marker: Path) -> None:
+        """Marks an empty root as ours. Other processes may be at it, too: whoever's marker is first will do."""
+        self._make_folder(self._root)
+        if any(path != marker for path in self._root.iterdir()) and not marker.exists():
             raise self._unmounted()
-        self._make_folder(self._root / _PARTIAL)
-        if not marker.exists():
+        with suppress(FileExistsError):
             _write_synced(marker, b"Blobs of sayonce lie here. Without this file they count as unreachable.\n")
             _sync_folder(self._root)
-        self._clear_partials()
-        self._open = True
 
     def _make_folder(self, folder: Path) -> None:
         if folder.is_dir():
@@ -187,8 +204,9 @@ class LocalStorage(Storage):
 
     def _clear_partials(self) -> None:
         for partial in (self._root / _PARTIAL).iterdir():
-            if time.time() - partial.stat().st_mtime > _ABANDONED:
-                partial.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # another process's, and finished just now
+                if time.time() - partial.stat().st_mtime > _ABANDONED:
+                    partial.unlink()
 
     def _unmounted(self) -> StorageUnavailable:
         return StorageUnavailable(
@@ -197,9 +215,10 @@ class LocalStorage(Storage):
             remedy="Mount the disk, or name an empty folder.",
         )
 
+    def _not_there(self) -> BlobNotFound:
+        return BlobNotFound("The blob is not there.", backend=self.backend, remedy="It is made anew.")
+
     def _error(self, error: OSError) -> StorageError:
-        if error.errno == errno.ENOENT and self._root.is_dir():
-            return BlobNotFound("The blob is not there.", backend=self.backend, remedy="It is made anew.")
         reason = os.strerror(error.errno) if error.errno else type(error).__name__
         if error.errno in _FULL:
             return StorageFull(

@@ -85,7 +85,7 @@ class ProviderContract:
 
     @pytest.mark.parametrize("wrong", [{"speed": 9.0}, {"speed": 0.0}, {"options": {"no_such_option": 1}}])
     async def test_what_cannot_be_spoken_is_refused_beforehand(
-        self, provider: Provider, wrong: dict[str, object]
+        self, provider: Provider, wrong: dict[str, Any]
     ) -> None:
         with pytest.raises(InvalidRequest):
             self.recipe(provider, **wrong)
