@@ -1,6 +1,6 @@
 # Everything sets up what it needs. `make` alone tells what there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench lock clean
+.PHONY: help setup run test check bench docs lock clean
 
 # A Python that really runs, of a version that sayonce is tested on.
 PYTHON := $(shell for p in python3.12 python3.11 python3 python; do \
@@ -29,6 +29,9 @@ check: .venv/.ready  ## style, types, and which way imports run
 
 bench: .venv/.ready .venv/.peers  ## the figures of bench/RESULTS.md, measured here
 	@$(BIN)/python -m bench
+
+docs: .venv/.ready  ## the pages that are made from code
+	@$(BIN)/python -m docs.reference
 
 lock: | $(UV)  ## requirements.lock anew, from pyproject.toml
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \

@@ -49,7 +49,12 @@ def _peers(folder: Path, stack: ExitStack) -> Iterator[tuple[str, tuple[str, str
     ours = stack.enter_context(gateway(folder / "data", upstream, SAYONCE_RATE="1000000", SAYONCE_BURST="1000000"))
     yield "sayonce", (ours + speech, key)
     theirs = stack.enter_context(
-        _uvicorn(".venv/peers/bin/python", "bench.peers.nearest:app", UPSTREAM=upstream, CACHE=str(folder / "peer"))
+        _uvicorn(
+            str(Path(".venv/peers/bin/python").absolute()),
+            "bench.peers.nearest:app",
+            UPSTREAM=upstream,
+            CACHE=str(folder / "peer"),
+        )
     )
     yield "speech-gateway", (theirs + speech, None)
 

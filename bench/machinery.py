@@ -11,6 +11,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,15 +44,21 @@ def free_port() -> int:
 def process(command: list[str], url: str, core: str = SERVERS, **environment: str) -> Iterator[str]:
     """A process on one core, once `url` answers."""
     pinned = ["taskset", "-c", core, *command] if shutil.which("taskset") else command
-    running = subprocess.Popen(
-        pinned, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        _await(url, running)
-        yield url
-    finally:
-        running.terminate()
-        running.wait(20)
+    paths = {"PYTHONPATH": str(Path(__file__).parents[1])}
+    with tempfile.TemporaryDirectory() as folder:  # some peers leave files where they run
+        running = subprocess.Popen(
+            pinned,
+            env=os.environ | paths | environment,
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            _await(url, running)
+            yield url
+        finally:
+            running.terminate()
+            running.wait(20)
 
 
 @contextmanager

@@ -125,5 +125,5 @@ async def until(what: Callable[[], Any | Awaitable[Any]], deadline: float = DEAD
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Where a skip is a failure, one is."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if os.environ.get("SAYONCE_NO_SKIPS") and reporter is not None and reporter.stats.get("skipped"):
+    if os.environ.get("NO_SKIPS") and reporter is not None and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

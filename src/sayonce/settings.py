@@ -6,6 +6,7 @@ Defaults < `sayonce.toml` < environment (`SAYONCE_…`, and vendors' own names f
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tomllib
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from platformdirs import user_config_dir, user_data_dir
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -75,9 +76,9 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
     )
 
-    host: str = Field("127.0.0.1", description="The address to listen on.")
+    host: str = Field("127.0.0.1", min_length=1, description="The address to listen on.")
     port: int = Field(8700, ge=0, le=65_535, description="The port to listen on; 0 takes a free one.")
-    data_dir: Path = Field(
+    data_dir: Annotated[Path, AfterValidator(Path.expanduser)] = Field(
         Path(user_data_dir("sayonce", appauthor=False)), description="The folder of the catalog and of local audio."
     )
     public_url: str | None = Field(
@@ -141,7 +142,7 @@ class Settings(BaseSettings):
         for name in tables:
             if not _NAME.fullmatch(name):
                 raise ValueError(f"the name {name!r} must be of lower-case letters, digits, '-' and '_'")
-        return tables
+        return {name: {key: _decoded(value) for key, value in table.items()} for name, table in tables.items()}
 
     @classmethod
     def settings_customise_sources(
@@ -155,6 +156,9 @@ class Settings(BaseSettings):
         file = config_file()
         toml = () if file is None else (TomlConfigSettingsSource(settings_cls, file),)
         return (init_settings, env_settings, *toml)
+
+    def __repr_args__(self) -> list[tuple[str | None, Any]]:
+        return [(row.name, row.value) for row in table(self)]
 
     @property
     def database(self) -> Path:
@@ -191,9 +195,9 @@ def load(**overrides: object) -> Settings:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
         wrong = error.errors(include_input=False, include_url=False)
+        lines = "".join(f"\n  {_path(each['loc'])}: {_why(each)}" for each in wrong)
         raise InvalidSettings(
-            " ".join(f"The setting '{_path(each['loc'])}' is wrong: {_why(each)}." for each in wrong),
-            remedy="'sayonce settings' shows them all.",
+            f"Settings are wrong ({config_file() or 'no settings file'}; docs/settings.md tells of them all):{lines}"
         ) from error
     except SettingsError as error:
         raise InvalidSettings(
@@ -244,6 +248,7 @@ def _default(name: str, value: object) -> str:
 
 
 _NONE = {"keep": "forever"}
+_USER_IN_URL = re.compile(r"(://)[^/@]+@")
 _SECRET_NAMES = re.compile(r"key|token|secret|password|headers|credential", re.IGNORECASE)
 
 
@@ -259,26 +264,49 @@ def _shown(value: object, none: str = "") -> str:
             return ", ".join(map(str, value))
         case Mapping():
             return str(_struck(value)) if value else ""
+        case str():
+            return str(_struck(value))
         case _:
             return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def _struck(table: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: _struck(value) if isinstance(value, Mapping) else ("…" if _SECRET_NAMES.search(name) else value)
-        for name, value in table.items()
-    }
+def _struck(value: Any, name: str = "") -> Any:
+    """A value without its secrets: those that their names tell, and the user's part of an address."""
+    if _SECRET_NAMES.search(name):
+        return "…"
+    match value:
+        case Mapping():
+            return {key: _struck(inner, key) for key, inner in value.items()}
+        case list() | tuple():
+            return [_struck(inner) for inner in value]
+        case str():
+            return _USER_IN_URL.sub(r"\1…@", value)
+        case _:
+            return value
 
 
 def _refuse_unknown_names() -> None:
     known = {_PREFIX + name.upper() for name in Settings.model_fields} | {f"{_PREFIX}CONFIG"}
+    tables = {f"{_PREFIX}UPSTREAMS", f"{_PREFIX}STORAGES"}
     for name in os.environ:
-        if name.startswith(_PREFIX) and name.partition("__")[0] not in known:
-            near = get_close_matches(name, known, n=1)
-            raise InvalidSettings(
-                f"The environment names a setting that there is not: {name}.",
-                remedy=f"Did you mean {near[0]}?" if near else "'sayonce settings' shows them all.",
-            )
+        whole, nested, _ = name.upper().partition("__")
+        if not whole.startswith(_PREFIX) or (whole in known and (not nested or whole in tables)):
+            continue
+        near = get_close_matches(whole, known, n=1, cutoff=0.7)
+        raise InvalidSettings(
+            f"The environment names a setting that there is not: {name}.",
+            remedy=f"Did you mean {near[0]}?" if near else "docs/settings.md tells of them all.",
+        )
+
+
+def _decoded(value: Any) -> Any:
+    """A list or a table that the environment could only give as JSON."""
+    if isinstance(value, str) and value[:1] in ("[", "{"):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
 
 
 def _given(**values: object) -> dict[str, Any]:

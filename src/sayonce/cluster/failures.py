@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 
-from sayonce import errors
-from sayonce.errors import ProviderError, ProviderRateLimited
+from sayonce.errors import (
+    BrokenAudio,
+    ProviderError,
+    ProviderMisconfigured,
+    ProviderRateLimited,
+    ProviderRefused,
+    ProviderTimeout,
+    ProviderUnavailable,
+)
 
 _KINDS: dict[str, type[ProviderError]] = {
     kind.__name__: kind
-    for kind in (
-        errors.ProviderUnavailable,
-        errors.ProviderTimeout,
-        errors.ProviderRefused,
-        errors.ProviderMisconfigured,
-        errors.BrokenAudio,
-    )
+    for kind in (ProviderUnavailable, ProviderTimeout, ProviderRefused, ProviderMisconfigured, BrokenAudio)
 }
 
 

@@ -48,7 +48,7 @@ class LocalStorage(Storage):
         self._root = root.absolute()
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"storage-{name}")
         self._opening = threading.Lock()
-        self._open = False
+        self._open: bool = False
 
     @classmethod
     def from_settings(cls, name: str, table: Mapping[str, object]) -> LocalStorage:
@@ -179,12 +179,13 @@ class LocalStorage(Storage):
                 raise self._unmounted()
             return
         with self._opening:
-            if self._open:
-                return
-            self._adopt(marker)
-            self._make_folder(self._root / _PARTIAL)
+            if not self._adopted(marker):
+                self._adopt(marker)
             self._clear_partials()
             self._open = True
+
+    def _adopted(self, marker: Path) -> bool:
+        return marker.exists() and (self._root / _PARTIAL).is_dir()
 
     def _adopt(self, marker: Path) -> None:
         """Marks an empty root as ours. Other processes may be at it, too: whoever's marker is first will do."""
@@ -194,6 +195,7 @@ class LocalStorage(Storage):
         with suppress(FileExistsError):
             _write_synced(marker, b"Blobs of sayonce lie here. Without this file they count as unreachable.\n")
             _sync_folder(self._root)
+        self._make_folder(self._root / _PARTIAL)
 
     def _make_folder(self, folder: Path) -> None:
         if folder.is_dir():

@@ -1,0 +1,91 @@
+"""Writes the pages that are made from code: `make docs`. A test holds them to be current."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sayonce.settings import Row, Settings, table
+
+FOLDER = Path(__file__).parent
+
+_SETTINGS = """\
+# Settings
+
+<!-- Made from src/sayonce/settings.py by `make docs`. -->
+
+A setting comes from the environment, else from `sayonce.toml`, else it has its default. The file is the one that
+`SAYONCE_CONFIG` names, else `./sayonce.toml`, else `sayonce.toml` in the platform's configuration folder
+(`~/.config/sayonce` on Linux). `sayonce settings` shows what holds, with secrets struck out. A name that there is
+not is an error, so a slip of the pen is never silently ignored.
+
+Times are in seconds, sizes in bytes or as `256 MB`, money in USD.
+
+| in `sayonce.toml` | in the environment | default | what it is |
+| --- | --- | --- | --- |
+{rows}
+
+## Upstreams
+
+An upstream is one who speaks, under a name of its own. `espeak` is always there (with the extra `local`), `openai` as
+soon as `OPENAI_API_KEY` or `OPENAI_BASE_URL` is set; a table of the same name adds to it.
+
+```toml
+default_upstream = "kokoro"
+
+[upstreams.kokoro]
+provider = "openai"                     # any server that speaks OpenAI's dialect
+base_url = "http://127.0.0.1:8880/v1"
+voice = "af_heart"
+price = 0.0
+```
+
+In the environment two underscores go one table down: `SAYONCE_UPSTREAMS__KOKORO__BASE_URL=…`; lists are written as
+JSON: `SAYONCE_UPSTREAMS__KOKORO__VOICES='["af_heart", "af_nicole"]'`.
+
+| with `provider = "openai"` | default | what it is |
+| --- | --- | --- |
+| `base_url` | OpenAI's own | where it is, up to and with `/v1` |
+| `api_key` | none | sent as `Authorization: Bearer …` |
+| `identity` | provider, host, port and path | what makes its voice its own: another identity is another recipe |
+| `model`, `voice`, `language` | `tts-1` or the first of `models`; `alloy`; none | where a request names none |
+| `models`, `voices` | any is passed on | those there are; others are refused before a call |
+| `fields` | none | further fields of the body that it accepts |
+| `formats` | all of OpenAI's | those that it can make; others are transcoded |
+| `price` | OpenAI's list price there, else unknown | USD per million characters |
+| `max_characters` | `4096` | the longest text it takes |
+| `headers` | none | further headers |
+| `connect_timeout`, `first_byte_timeout` | `5`, `30` | seconds |
+| `connections` | `64` | the most at a time |
+
+| with `provider = "espeak"` | default | what it is |
+| --- | --- | --- |
+| `workers` | `2` | how many texts are spoken at a time |
+| `voice` | `alloy` | where a request names none |
+| `identity` | `espeak` | as above |
+
+## Storages
+
+A storage is one place for audio. `local` is always there, in the folder `audio` of `data_dir`.
+
+```toml
+storage = "big_disk"
+
+[storages.big_disk]
+backend = "local"                       # or "memory", which forgets
+root = "/srv/speech"
+```
+"""
+
+
+def settings_page() -> str:
+    """The page of all settings."""
+    return _SETTINGS.format(rows="\n".join(_line(row) for row in table(Settings.model_construct())))
+
+
+def _line(row: Row) -> str:
+    default = row.default if " " in row.default or not row.default else f"`{row.default}`"
+    return f"| `{row.name}` | `{row.environment}` | {default} | {row.description} |"
+
+
+if __name__ == "__main__":
+    (FOLDER / "settings.md").write_text(settings_page(), encoding="utf-8")
