@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import tempfile
 from pathlib import Path
 
+from sayonce.app import running
 from sayonce.settings import Row, Settings, table
+from sayonce.telemetry.metrics import table as metrics_table
 
 FOLDER = Path(__file__).parent
 
@@ -82,6 +86,35 @@ def settings_page() -> str:
     return _SETTINGS.format(rows="\n".join(_line(row) for row in table(Settings.model_construct())))
 
 
+_METRICS = """\
+# Metrics
+
+<!-- Made from src/sayonce/telemetry/metrics.py by `make docs`. -->
+
+`GET /metrics`, for an admin's key (or for anybody on the machine itself, while no key has been made). Labels are
+bounded: upstreams, outcomes and error codes, never a tenant, a voice or a text.
+
+| metric | kind | what it tells |
+| --- | --- | --- |
+{rows}
+
+Worth an alert: `sayonce_bugs_total` above 0; `sayonce_bypasses_total` rising; `sayonce_storage_writable` at 0;
+`sayonce_feed_lag_seconds` above 5; `sayonce_failed_attempts_total` beside `sayonce_generations_total`.
+"""
+
+
+def metrics_page() -> str:
+    """The page of all metrics."""
+    with tempfile.TemporaryDirectory() as folder:
+        rows = asyncio.run(_metrics(Path(folder)))
+    return _METRICS.format(rows="\n".join(f"| `{name}` | {kind} | {what} |" for name, kind, what in rows))
+
+
+async def _metrics(folder: Path) -> list[tuple[str, str, str]]:
+    async with running(Settings.model_construct(data_dir=folder)) as gateway:
+        return metrics_table(gateway.watch.metrics)
+
+
 def _line(row: Row) -> str:
     default = row.default if " " in row.default or not row.default else f"`{row.default}`"
     return f"| `{row.name}` | `{row.environment}` | {default} | {row.description} |"
@@ -89,3 +122,4 @@ def _line(row: Row) -> str:
 
 if __name__ == "__main__":
     (FOLDER / "settings.md").write_text(settings_page(), encoding="utf-8")
+    (FOLDER / "metrics.md").write_text(metrics_page(), encoding="utf-8")
