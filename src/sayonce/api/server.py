@@ -38,7 +38,7 @@ class MethodNotAllowed(RequestError):
 
 def application(gateway: Gateway) -> ASGIApp:
     """The doors of a gateway."""
-    app = FastAPI(title="sayonce", version=VERSION, docs_url=None, redoc_url=None)
+    app = FastAPI(title="sayonce", version=VERSION, docs_url=None, redoc_url=None, redirect_slashes=False)
     desk = Desk(gateway)
     openai.hang_doors(app, gateway, desk)
     audio.hang_doors(app, gateway)
