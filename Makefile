@@ -5,8 +5,11 @@
 # A Python that really runs, of a version that sayonce is tested on.
 PYTHON := $(shell for p in python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' >/dev/null 2>&1 && echo $$p && break; done)
+NEEDS_PYTHON = test -n "$(PYTHON)" || { echo "sayonce needs Python 3.11 or 3.12 on the PATH." >&2; exit 1; }
 # uv as it is installed, or else one in a folder of the project's own.
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --no-annotate --no-header
 BIN := .venv/bin
 WORKERS ?= auto
 
@@ -30,20 +33,18 @@ check: .venv/.ready  ## style, types, and which way imports run
 bench: .venv/.ready .venv/.peers  ## the figures of bench/RESULTS.md, measured here
 	@$(BIN)/python -m bench
 
-docs: .venv/.ready  ## the pages that are made from code
+docs: .venv/.ready  ## the pages of docs/ that are made from code
 	@$(BIN)/python -m docs.reference
 
 lock: | $(UV)  ## requirements.lock anew, from pyproject.toml
-	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
-		--no-header --all-extras --group dev pyproject.toml -o requirements.lock
-	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
-		--no-header bench/requirements.in -o bench/requirements.lock
+	$(COMPILE) --all-extras --group dev pyproject.toml -o requirements.lock
+	$(COMPILE) bench/requirements.in -o bench/requirements.lock
 
 clean:  ## removes what setup and the tools made
 	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
 
 .venv/.ready: requirements.lock pyproject.toml | $(UV)
-	@test -n "$(PYTHON)" || { echo "sayonce needs Python 3.11 or 3.12 on the PATH."; exit 1; }
+	@$(NEEDS_PYTHON)
 	@echo "Setting up .venv (once)"
 	@$(UV) venv --quiet --allow-existing --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" .venv
 	@$(UV) pip sync --quiet --require-hashes --python $(BIN)/python requirements.lock
@@ -56,6 +57,7 @@ clean:  ## removes what setup and the tools made
 	@touch $@
 
 .uv/bin/uv:
+	@$(NEEDS_PYTHON)
 	@echo "Installing uv into .uv"
 	@$(PYTHON) -m venv .uv
 	@.uv/bin/python -m pip install --quiet --disable-pip-version-check uv

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from sayonce.access.allowance import Allowance
 from sayonce.access.gate import Gate
 from sayonce.access.limits import RateLimits
+from sayonce.access.loopback import is_loopback
 from sayonce.access.urls import UrlSigner
 from sayonce.cache.cast import Cast
 from sayonce.cache.engine import Engine
@@ -101,7 +102,8 @@ class _Stock:
 def _joined(settings: Settings, stock: _Stock) -> Gateway:
     catalog, clock = stock.catalog, stock.clock
     hot = HotTier(settings.memory, clock)
-    gate = Gate(catalog, time.monotonic, memory=settings.key_memory, guarded=settings.require_keys)
+    guarded = settings.require_keys or not is_loopback(settings.host)
+    gate = Gate(catalog, time.monotonic, memory=settings.key_memory, guarded=guarded)
     watch = Watch(Tally(clock), Metrics(VERSION), TextNames(stock.secrets[0]), clock)
     home = Place(_home(settings, stock.storages), PathTemplate(settings.path_template))
     shelf = Shelf(catalog, stock.storages, home)

@@ -133,7 +133,7 @@ async def _load(url: str, round_number: int, lane: int, heard: dict[str, bytes])
                 answer = await http.post(f"{url}/v1/audio/speech", json=_body(text))
             except httpx.HTTPError:
                 return
-            assert answer.status_code == 200
+            assert (answer.status_code, answer.headers["x-tts-cache"]) == (200, "miss")
             assert heard.setdefault(text, answer.content) == answer.content
 
 

@@ -30,7 +30,7 @@ class _Known:
 
 class Gate:
     """`memory` is for how many seconds a known key holds without the catalog; `guarded` closes the gate even where
-    no key exists yet. `clock` is monotonic."""
+    no key was ever made. `clock` is monotonic."""
 
     def __init__(self, catalog: Catalog, clock: Callable[[], float], *, memory: float, guarded: bool) -> None:
         self._catalog = catalog
@@ -72,7 +72,8 @@ class Gate:
             return self._remembered(key, error)
 
     async def _is_open(self) -> bool:
-        if await self._catalog.valid_keys():
+        # Revoking the last key shuts everybody out; it does not open the gate to everybody.
+        if await self._catalog.keys_made():
             self._open = None
             return False
         tenant = await self._catalog.tenant("default") or Tenant("default")

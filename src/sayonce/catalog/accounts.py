@@ -88,7 +88,12 @@ def revoke_key(connection: Connection, key_id: str, now: float) -> None:
 
 def list_keys(connection: Connection) -> tuple[ApiKey, ...]:
     """Every key, oldest first."""
-    return tuple(_key(row.tuple()) for row in connection.execute(select(*_key_columns).order_by(keys.c.made_at)))
+    return tuple(_key(tuple(row)) for row in connection.execute(select(*_key_columns).order_by(keys.c.made_at)))
+
+
+def keys_made(connection: Connection) -> int:
+    """How many keys were ever made, revoked ones among them."""
+    return connection.execute(select(func.count()).select_from(keys)).scalar_one()
 
 
 def valid_keys(connection: Connection) -> int:

@@ -134,6 +134,10 @@ class Catalog:
         """Every key, oldest first."""
         return await self._database.read(accounts.list_keys)
 
+    async def keys_made(self) -> int:
+        """How many keys were ever made, revoked ones among them."""
+        return await self._database.read(accounts.keys_made)
+
     async def valid_keys(self) -> int:
         """How many keys are not revoked."""
         return await self._database.read(accounts.valid_keys)

@@ -62,8 +62,8 @@ class EspeakProvider(Provider):
 
     @classmethod
     def from_settings(cls, name: str, table: Mapping[str, object]) -> EspeakProvider:
-        workers, voice = table.get("workers", 2), table.get("voice", "alloy")
-        if not isinstance(workers, int) or workers < 1 or not isinstance(voice, str):
+        workers, voice = _number(table.get("workers", 2)), table.get("voice", "alloy")
+        if workers is None or workers < 1 or not isinstance(voice, str):
             raise InvalidSettings(
                 f"The upstream '{name}' needs 'workers' to be a number of at least 1, and 'voice' a voice's name.",
                 remedy=f"Mend it in [upstreams.{name}].",
@@ -310,6 +310,11 @@ def _request(recipe: Recipe) -> dict[str, Any]:
         "range": _bounded((50 if stand_in is None else stand_in.range) + livelier),
         "volume": 100,
     }
+
+
+def _number(value: object) -> int | None:
+    """A whole number, which the environment can only give as text."""
+    return int(value) if isinstance(value, int) or (isinstance(value, str) and value.isdecimal()) else None
 
 
 def _bounded(value: float) -> int:

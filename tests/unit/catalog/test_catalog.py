@@ -1,0 +1,125 @@
+"""The catalog's schema, and SQLite under it."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
+
+import sayonce.catalog.migrations
+from sayonce.catalog.catalog import Catalog
+from sayonce.catalog.records import UsageCount, UsageKey
+from sayonce.catalog.sqlite import SqliteDatabase
+from sayonce.catalog.tables import SCHEMA_VERSION, metadata
+from sayonce.errors import CatalogUnavailable, SchemaMismatch
+
+
+@pytest.fixture
+async def catalog(tmp_path: Path) -> AsyncIterator[Catalog]:
+    catalog = Catalog(SqliteDatabase(tmp_path / "catalog.db"), time.time)
+    yield catalog
+    await catalog.aclose()
+
+
+async def test_the_migrated_schema_is_the_fresh_one(catalog: Catalog, tmp_path: Path) -> None:
+    await catalog.newest_change()
+    engine = create_engine(f"sqlite:///{tmp_path}/catalog.db")
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "render_as_batch": True})
+        assert compare_metadata(context, metadata) == []
+    engine.dispose()
+
+
+def test_the_newest_migration_is_the_one_that_is_named() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(sayonce.catalog.migrations.__file__).parent))
+    assert ScriptDirectory.from_config(config).get_current_head() == SCHEMA_VERSION
+
+
+async def test_a_newer_schema_is_left_alone(catalog: Catalog, tmp_path: Path) -> None:
+    await catalog.newest_change()
+    with sqlite3.connect(tmp_path / "catalog.db") as database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+    database.close()
+    newer = Catalog(SqliteDatabase(tmp_path / "catalog.db"), time.time)
+    with pytest.raises(SchemaMismatch, match="9999"):
+        await newer.newest_change()
+    await newer.aclose()
+
+
+async def test_it_is_in_wal(catalog: Catalog, tmp_path: Path) -> None:
+    await catalog.newest_change()
+    database = sqlite3.connect(tmp_path / "catalog.db")
+    assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    database.close()
+
+
+async def test_many_open_it_at_once(tmp_path: Path) -> None:
+    catalogs = [Catalog(SqliteDatabase(tmp_path / "catalog.db"), time.time) for _ in range(8)]
+    assert len(set(await asyncio.gather(*(catalog.identity() for catalog in catalogs)))) == 1
+    await asyncio.gather(*(catalog.aclose() for catalog in catalogs))
+
+
+async def test_readers_do_not_wait_for_a_writer(catalog: Catalog, tmp_path: Path) -> None:
+    await catalog.newest_change()
+    writer = sqlite3.connect(tmp_path / "catalog.db", isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    async with asyncio.timeout(1):
+        assert await catalog.variants(b"x" * 32) == ()
+    writer.close()
+
+
+async def test_a_broken_file_is_said_so_and_comes_back(tmp_path: Path) -> None:
+    (tmp_path / "catalog.db").write_bytes(b"no database" * 100)
+    catalog = Catalog(SqliteDatabase(tmp_path / "catalog.db"), time.time)
+    for _ in range(2):  # the second is not even tried
+        with pytest.raises(CatalogUnavailable, match="restore it from a copy"):
+            await catalog.newest_change()
+    await catalog.aclose()
+
+
+async def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    catalog = Catalog(SqliteDatabase(tmp_path / "file" / "catalog.db"), time.time)
+    with pytest.raises(CatalogUnavailable):
+        await catalog.newest_change()
+    await catalog.aclose()
+
+
+async def test_counts_of_many_writers_add_up(catalog: Catalog) -> None:
+    key = UsageKey(0, "default", "espeak", "", "alloy")
+    await asyncio.gather(*(catalog.flush({key: UsageCount(hits=1, spent=0.5)}, {}) for _ in range(20)))
+    found = await catalog.statistics()
+    assert (found.count.hits, found.count.spent) == (20, 10.0)
+    assert (await catalog.statistics("somebody else")).count == UsageCount()
+
+
+async def test_point_lookups_use_an_index(catalog: Catalog, tmp_path: Path) -> None:
+    from sqlalchemy.dialects import sqlite
+
+    from sayonce.catalog import accounts, assets, changes, leases
+
+    await catalog.newest_change()
+    database = sqlite3.connect(tmp_path / "catalog.db")
+    for lookup in (
+        assets.BY_RECIPE,
+        assets.BY_CONTENT,
+        leases.PROGRESS,
+        accounts.BY_KEY,
+        accounts.BY_TENANT,
+        changes.SINCE,
+    ):
+        statement, brought = lookup.compiled(sqlite.dialect(paramstyle="named"))
+        parameters = {name: b"" if value is None else value for name, value in brought.items()}
+        plan = " ".join(row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {statement}", parameters))
+        assert "SCAN" not in plan, plan
+    database.close()
