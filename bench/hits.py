@@ -27,6 +27,8 @@ BODY = {
 
 def run() -> str:
     """The table, in Markdown."""
+    if not shutil.which("wrk"):
+        return "Not measured: this needs wrk (and nginx for its row). On Debian: apt-get install wrk nginx-light"
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         peers = dict(_peers(Path(folder), stack))
         rounds: dict[str, list[Round]] = {name: [] for name in peers}

@@ -148,6 +148,7 @@ def _terms(settings: Settings) -> Terms:
         longest=settings.generation_limit,
         largest=settings.max_audio,
         keep_text=settings.keep_text,
+        budget=settings.budget,
     )
 
 

@@ -130,6 +130,7 @@ class Settings(BaseSettings):
 
     rate: float | None = Field(None, gt=0, description="Requests a second that a tenant may make; none: no limit.")
     burst: float | None = Field(None, ge=1, description="Requests that a tenant may make at once.")
+    budget: float | None = Field(None, ge=0, description="USD a month that a tenant may spend; none: no limit.")
     key_memory: float = Field(300.0, ge=0, description="How long known keys hold while the catalog is away.")
     url_seconds: float = Field(1_800.0, gt=0, description="How long a signed audio URL is good.")
     flush_seconds: float = Field(2.0, gt=0, description="How often counted usage is written.")

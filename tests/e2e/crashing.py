@@ -1,4 +1,5 @@
-"""A process that dies at a named step: `crashing.py ACTION STEP COUNT`, with sayonce's settings in its environment.
+"""A process that dies at a named step (or `never`): `crashing.py ACTION STEP COUNT`, with its settings in its
+environment.
 
 The steps are what sayonce announces through `sys.audit`, and the `os.rename` that Python announces itself.
 """
@@ -21,6 +22,8 @@ TEXT = "A text that is in the way of a crash."
 
 def main() -> None:
     action, step, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    if step == "never":
+        os.kill(os.getpid(), signal.SIGUSR1)  # who traces this process does so from here on
     asyncio.run(run(action, lambda: sys.addaudithook(Crash(step, count))))
     print("survived", flush=True)
 

@@ -16,6 +16,7 @@ from sayonce.testing.vendors import FakeVendors
 from tests.conftest import MakeHouse
 from tests.e2e import crashing
 from tests.e2e.processes import environment, refuse_unsound, serving_process
+from tests.e2e.syscalls import calls_of
 
 # Each step of keeping: what is there after a crash at it.
 KEEPING = [
@@ -93,6 +94,36 @@ async def test_a_crash_while_deleting(make_house: MakeHouse, tmp_path: Path, ste
         assert (await house.speak(crashing.TEXT)).outcome == "miss"
         assert (await house.speak(crashing.TEXT)).outcome == "hit"
     assert refuse_unsound(tmp_path / "data") == 1
+
+
+async def test_the_order_of_a_landing_by_its_system_calls(tmp_path: Path) -> None:
+    """Written, synced, renamed, the folder synced: first the sidecar, then the blob; then the row is committed."""
+    vendors = FakeVendors()
+    folder = tmp_path / "data"
+    async with serving(vendors) as upstream:
+        env = environment(folder, upstream, PYTHONPATH=str(Path(__file__).parents[2]))
+        command = [sys.executable, "-m", "tests.e2e.crashing", "keep", "never", "1"]
+        calls = await asyncio.to_thread(calls_of, command, env)
+    kept = [(call.name, _place(call.path, folder)) for call in calls if str(folder / "audio") in call.path]
+    landing = [
+        *(("write", "partial"), ("fsync", "partial"), ("rename", "sidecar"), ("fsync", "folder")),
+        *(("write", "partial"), ("fsync", "partial"), ("rename", "blob"), ("fsync", "folder")),
+    ]
+    assert kept[-8:] == landing
+    renamed = max(n for n, call in enumerate(calls) if call.name == "rename")
+    row = [call.name for call in calls[renamed:] if call.path.endswith("catalog.db-wal")]
+    assert row[0] == "pwrite64"
+    assert {"fsync", "fdatasync"} & set(row)
+    before = [call.name for call in calls[:renamed] if call.path.endswith("catalog.db-wal")]
+    assert "pwrite64" in before  # the take-off
+
+
+def _place(path: str, folder: Path) -> str:
+    if "/.partial/" in path:
+        return "partial"
+    if path.endswith(".meta.json"):
+        return "sidecar"
+    return "blob" if path.endswith(".mp3") else "folder"
 
 
 KILLS = 50

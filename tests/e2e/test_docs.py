@@ -119,3 +119,14 @@ async def test_the_command_line_tells_in_json(tmp_path: Path) -> None:
         assert (code, "empty" in err) == (2, True)
         code, _, err = await command("voices", "nobody", env=env)
         assert (code, "espeak, openai" in err) == (2, True)
+
+
+async def test_tenants_have_limits_of_their_own(tmp_path: Path) -> None:
+    vendors = FakeVendors()
+    async with serving(vendors) as upstream:
+        env = environment(tmp_path, upstream)
+        code, _, err = await command("keys", "tenant", "default", "--budget", "0", env=env)
+        assert (code, "set tenant default" in err) == (0, True)
+        priced = env | {"SAYONCE_UPSTREAMS": '{"openai": {"provider": "openai", "price": 15}}'}
+        code, _, err = await command("say", "Too dear.", env=priced)
+        assert (code, "budget" in err, vendors.counts.calls) == (2, True, 0)

@@ -196,6 +196,14 @@ async def test_a_budget_stops_new_texts_and_no_old_ones(make_house: MakeHouse) -
     assert stats["saved"] == pytest.approx(0.026)
 
 
+async def test_the_settings_budget_is_for_who_has_none(make_house: MakeHouse) -> None:
+    url = (await make_house()).gateway.settings.openai_base_url
+    paid = {"openai": {"provider": "openai", "base_url": url, "price": 1_000.0}}
+    house = await make_house(upstreams=paid, budget=0.01)
+    assert (await house.speak()).error["code"] == "insufficient_quota"
+    assert house.calls == 0
+
+
 # ── our own ──────────────────────────────────────────────────────────────────────────────────────
 
 

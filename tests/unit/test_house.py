@@ -185,7 +185,9 @@ def test_decisions_are_numbered_without_gaps() -> None:
 
 
 def test_make_tells_of_every_target() -> None:
-    told = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    told = subprocess.run(
+        ["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     (phony,) = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     assert {line.split()[0] for line in told.splitlines()} == set(phony.split())
 

@@ -58,6 +58,7 @@ class Terms:
     longest: float  # the longest that a generation may take
     largest: int  # the most bytes that a generation may bring
     keep_text: bool
+    budget: float | None  # USD a month, for tenants without one of their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +148,7 @@ class Pilot:
             estimate=_price(order) or 0.0,
             refresh=order.steering.no_cache or flight.bypass,
             any_format=self._ground.finder.transcodes,
+            budget=self._terms.budget,
         )
 
     async def _kept(self, flight: Flight) -> Clip | None:

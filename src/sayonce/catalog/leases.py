@@ -181,7 +181,8 @@ def _what_will_do(found: tuple[Asset, ...], wish: TakeOff) -> tuple[Asset, ...]:
 def _refuse_overspending(connection: Connection, wish: TakeOff, now: float) -> None:
     if wish.estimate == 0:
         return
-    budget = connection.execute(select(tenants.c.budget).where(tenants.c.id == wish.tenant)).scalar_one_or_none()
+    own = connection.execute(select(tenants.c.budget).where(tenants.c.id == wish.tenant)).scalar_one_or_none()
+    budget = wish.budget if own is None else own
     if budget is None:
         return
     spent = connection.execute(

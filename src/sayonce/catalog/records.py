@@ -77,6 +77,8 @@ class TakeOff:
     since: float | None = None
     #: Whether another format of the recipe will do (it is transcoded) or only the very asset.
     any_format: bool = True
+    #: USD a month, where the tenant has no budget of its own; None: none.
+    budget: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

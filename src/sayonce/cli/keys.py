@@ -22,7 +22,7 @@ from sayonce.catalog.sqlite import SqliteDatabase
 
 T = TypeVar("T")
 
-app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+app = typer.Typer(help="Make, list and revoke API keys; set tenants' limits.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -51,6 +51,20 @@ def create(
     Console(stderr=True, highlight=False).print(
         f"id {row.id}, tenant {row.tenant}, may {', '.join(sorted(row.roles))}"
     )
+
+
+@app.command("tenant")
+def put_tenant(
+    tenant: Annotated[str, typer.Argument(help="Which tenant; a new one is made.")],
+    rate: Annotated[float | None, typer.Option(help="Requests a second that it may make.")] = None,
+    burst: Annotated[float | None, typer.Option(help="Requests that it may make at once.")] = None,
+    budget: Annotated[float | None, typer.Option(help="USD a month that it may spend.")] = None,
+    public: Annotated[bool, typer.Option(help="Whether anybody may fetch its audio by its URL.")] = False,
+    disabled: Annotated[bool, typer.Option(help="Whether it is shut out.")] = False,
+) -> None:
+    """Set a tenant's limits. What is left out is the setting's default again."""
+    _run(lambda catalog: catalog.put_tenant(Tenant(tenant, rate, burst, budget, public, disabled)))
+    Console(stderr=True).print(f"set tenant {tenant}")
 
 
 @app.command("list")

@@ -31,7 +31,7 @@ def serve(
 
 
 def _announce(address: str, settings: configuration.Settings) -> None:
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
     console.print(f"[bold]sayonce[/bold] listens on [bold cyan]{address}[/]  (Ctrl-C stops it)")
     console.print(f"  speaks with    {settings.speaker}")
     console.print(f"  keeps audio in {settings.data_dir}")
