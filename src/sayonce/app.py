@@ -28,7 +28,7 @@ from sayonce.catalog.records import Change
 from sayonce.catalog.sqlite import SqliteDatabase
 from sayonce.cluster.catalog_leases import CatalogLeases
 from sayonce.cluster.feed import ChangeFeed
-from sayonce.errors import CatalogError, InvalidSettings, MissingExtra
+from sayonce.errors import CatalogError, CatalogUnavailable, InvalidSettings, MissingExtra
 from sayonce.providers import registry as providers
 from sayonce.providers.contract import Provider
 from sayonce.settings import Settings
@@ -200,7 +200,7 @@ async def _names(catalog: Catalog) -> tuple[str, str]:
     """The secrets that name texts in logs and sign URLs."""
     try:
         return await catalog.secret("texts"), await catalog.secret("urls")
-    except CatalogError as error:
+    except CatalogUnavailable as error:
         # The gateway serves all the same (law 5); what it signs meanwhile does not outlive it.
         _log.warning("catalog.unavailable", error=error.code, reason=error.message, remedy=error.remedy)
         return secrets.token_urlsafe(32), secrets.token_urlsafe(32)

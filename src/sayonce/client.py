@@ -18,8 +18,9 @@ import httpx
 
 from sayonce.app import Gateway, running
 from sayonce.audio.formats import format_of
-from sayonce.cache.orders import Live, Order, Steering, whole
-from sayonce.errors import ProviderUnavailable, RequestError, SayonceError
+from sayonce.cache.answers import Live, whole
+from sayonce.cache.orders import Order, Steering
+from sayonce.errors import GatewayRefused, ProviderUnavailable, SayonceError
 from sayonce.settings import Settings, load
 from sayonce.speech.canonical import Json
 from sayonce.speech.requests import Owner, Scope, SpeechRequest
@@ -53,15 +54,6 @@ class Manner:
     no_store: bool = False
     no_cache: bool = False
     only_if_cached: bool = False
-
-
-class GatewayRefused(RequestError):
-    """A gateway's answer was an error; `status` and `code` are the gateway's own."""
-
-    def __init__(self, message: str, *, status: int, code: str) -> None:
-        super().__init__(message)
-        self.answer_status = status
-        self.answer_code = code
 
 
 class Speaker(ABC):

@@ -10,6 +10,10 @@
     │   │   └── UnsupportedFormat     no such audio format, or it cannot be made
     │   ├── NotFound                  it is not there, or it is not for this caller: the same answer
     │   ├── NotKept                   only what is kept was wanted, and it is not
+    │   ├── MethodNotAllowed          the path knows other methods
+    │   ├── BodyTooLarge              the body is longer than any request of that door can be
+    │   ├── CallerLeft                the caller hung up before the whole request had come
+    │   ├── GatewayRefused            a client's: the gateway answered with an error
     │   └── AccessError
     │       ├── Unauthenticated       no key, or not one that is known
     │       ├── Forbidden             the key's roles do not reach that far
@@ -100,6 +104,30 @@ class NotFound(RequestError):
 class NotKept(RequestError):
     status = 504
     code = "not_kept"
+
+
+class MethodNotAllowed(RequestError):
+    status = 405
+    code = "method_not_allowed"
+
+
+class BodyTooLarge(RequestError):
+    status = 413
+    code = "body_too_large"
+
+
+class CallerLeft(RequestError):
+    status = 499
+    code = "caller_left"
+
+
+class GatewayRefused(RequestError):
+    """`answer_status` and `answer_code` are the gateway's own."""
+
+    def __init__(self, message: str, *, status: int, code: str) -> None:
+        super().__init__(message)
+        self.answer_status = status
+        self.answer_code = code
 
 
 class AccessError(RequestError):

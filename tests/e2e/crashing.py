@@ -14,7 +14,8 @@ from typing import Any
 
 from sayonce import settings
 from sayonce.app import running
-from sayonce.cache.orders import Steering, whole
+from sayonce.cache.answers import whole
+from sayonce.cache.orders import Steering
 from sayonce.speech.requests import SpeechRequest
 
 TEXT = "A text that is in the way of a crash."

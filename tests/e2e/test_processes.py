@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import sqlite3
 from pathlib import Path
 
 import httpx
@@ -164,3 +165,13 @@ async def test_a_port_that_is_taken_is_said_so(tmp_path: Path) -> None:
         code, _, err = await command("serve", env=env)
     assert code == 2
     assert "SAYONCE_PORT" in err
+
+
+async def test_a_catalog_of_a_newer_version_is_not_served(tmp_path: Path) -> None:
+    env = environment(tmp_path, "http://127.0.0.1:9", SAYONCE_PORT="0")
+    assert (await command("stats", env=env))[0] == 0
+    with sqlite3.connect(tmp_path / "catalog.db") as database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+    database.close()
+    code, _, err = await command("serve", env=env)
+    assert (code, "9999" in err, "Traceback" in err) == (1, True, False)

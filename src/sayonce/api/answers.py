@@ -11,7 +11,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from sayonce.audio.formats import content_type
-from sayonce.cache.orders import Answer, Whole
+from sayonce.cache.answers import Answer, Whole
 from sayonce.errors import InvalidRequest, SayonceError
 
 Headers = list[tuple[bytes, bytes]]

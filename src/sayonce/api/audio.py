@@ -38,20 +38,22 @@ class AudioDoor(Door):
         if signed is None and "sig" in query:
             raise links.not_there()  # expired, or not ours
         caller = None if signed is not None else await self._caller(scope, headers)
+        epoch = self.gateway.hot.epoch
         clip, asset = await self._find(content_hash)
-        if asset is None or not await self._may_have(asset, caller, headers, signed is not None):
+        share = None if asset is None else await self._share(asset, caller, headers, signed is not None)
+        if asset is None or share is None:
             raise links.not_there()
         if (
             ext not in (extension(asset.format), *_TIMINGS)
             or query.get("v", asset.digest.hex()) != asset.digest.hex()
         ):
             raise links.not_there()
-        keeping = self._keeping(asset, versioned="v" in query, expires_in=signed)
+        keeping = f"{share}, {self._keeping(asset, versioned='v' in query, expires_in=signed)}"
         if ext in _TIMINGS:
             return _timings(asset, ext, keeping)
-        clip = clip or await self.gateway.shelf.fetch(asset)
-        if clip is None:
+        if clip is None and (clip := await self.gateway.shelf.fetch(asset)) is None:
             raise links.not_there()
+        self.gateway.hot.put(clip, epoch)
         return _bytes(clip, keeping, headers, scope["method"])
 
     def _signature(self, path: str, query: dict[str, str]) -> float | None:
@@ -78,24 +80,27 @@ class AudioDoor(Door):
             return clip, clip.asset
         return None, await self.gateway.shelf.find(content_hash)
 
-    async def _may_have(self, asset: Asset, caller: Caller | None, headers: dict[bytes, bytes], signed: bool) -> bool:
+    async def _share(
+        self, asset: Asset, caller: Caller | None, headers: dict[bytes, bytes], signed: bool
+    ) -> str | None:
+        """Who may keep the answer, in Cache-Control's words; None where it is not for who asks."""
         if signed:
-            return True
+            return "private"
         if caller is not None:
             user, session = (headers.get(name, b"").decode("utf-8", "replace") for name in _NAMES)
-            return caller.may_have(asset.owner, user, session)
+            return "private" if caller.may_have(asset.owner, user, session) else None
         tenant = await self.gateway.catalog.tenant(asset.owner.tenant)
-        return tenant is not None and tenant.public and not tenant.disabled
+        return "public" if tenant is not None and tenant.public and not tenant.disabled else None
 
     def _keeping(self, asset: Asset, *, versioned: bool, expires_in: float | None) -> str:
         """Cache-Control: whoever has the right version may keep it, but never past the URL's or the asset's end."""
         if not versioned:
-            return "private, no-cache"
+            return "no-cache"
         longest = min(
             _YEAR if expires_in is None else expires_in,
             _YEAR if asset.until is None else max(asset.until - time.time(), 0.0),
         )
-        return f"private, max-age={int(longest)}, immutable"
+        return f"max-age={int(longest)}, immutable"
 
 
 _NAMES = (b"x-sayonce-user", b"x-sayonce-session")

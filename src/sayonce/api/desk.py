@@ -13,27 +13,13 @@ from sayonce.access.limits import RateLimits
 from sayonce.access.loopback import refuse_strangers
 from sayonce.app import Gateway
 from sayonce.cache.orders import Steering
-from sayonce.errors import InvalidRequest, RequestError
+from sayonce.errors import BodyTooLarge, CallerLeft, InvalidRequest
 from sayonce.speech.requests import Owner
 from sayonce.speech.requests import Scope as Sharing
 
 _STEERING = {"no-store": "no_store", "no-cache": "no_cache", "only-if-cached": "only_if_cached"}
 _PLAIN = Steering()
 _LONGEST_NAME = 200
-
-
-class BodyTooLarge(RequestError):
-    """The body is longer than any request of that door can be."""
-
-    status = 413
-    code = "body_too_large"
-
-
-class Left(RequestError):
-    """The caller hung up before the whole request had come."""
-
-    status = 499
-    code = "client_left"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +102,7 @@ async def read_body(receive: Receive, headers: Mapping[bytes, bytes], most: int)
     while message.get("more_body", False):
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise Left("The caller left.")
+            raise CallerLeft("The caller hung up.")
         body += message.get("body", b"")
         if len(body) > most:
             raise _too_large(most)

@@ -20,20 +20,13 @@ from sayonce.api import answers, audio, openai, status, voice
 from sayonce.api.desk import Desk
 from sayonce.api.lobby import Lobby
 from sayonce.app import VERSION, Gateway, running
-from sayonce.errors import CatalogError, InvalidRequest, InvalidSettings, NotFound, RequestError
+from sayonce.errors import CatalogUnavailable, InvalidRequest, InvalidSettings, MethodNotAllowed, NotFound
 from sayonce.settings import Settings
 from sayonce.telemetry.logs import get_logger
 
 _EXPOSED = ["X-TTS-Cache", "X-TTS-Provider", "X-Content-Hash", "Server-Timing", "ETag", "Content-Range"]
 
 _log = get_logger("sayonce.server")
-
-
-class MethodNotAllowed(RequestError):
-    """The path knows other methods."""
-
-    status = 405
-    code = "method_not_allowed"
 
 
 def application(gateway: Gateway) -> ASGIApp:
@@ -73,7 +66,7 @@ async def serve(settings: Settings, announce: Callable[[str], None]) -> None:
 async def _refuse_open_doors(gateway: Gateway) -> None:
     try:
         keys = await gateway.catalog.valid_keys()
-    except CatalogError as error:
+    except CatalogUnavailable as error:
         # Nobody can tell whether there are keys: the gate stays shut until somebody can.
         _log.warning("catalog.unavailable", error=error.code, reason=error.message, remedy=error.remedy)
         return

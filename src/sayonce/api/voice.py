@@ -14,7 +14,8 @@ from sayonce.api.desk import Desk, Visit, read_body
 from sayonce.api.door import Door, hang
 from sayonce.app import Gateway
 from sayonce.audio.formats import extension, format_of
-from sayonce.cache.orders import Answer, Outcome, whole
+from sayonce.cache.answers import Answer, whole
+from sayonce.cache.orders import Outcome
 from sayonce.catalog.records import Asset
 from sayonce.errors import TextTooLong
 from sayonce.speech.requests import SpeechRequest

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from sayonce.cache.answers import Answer, Live, Whole
 from sayonce.cache.finder import Finder
 from sayonce.cache.flights import Flight
 from sayonce.cache.hot import HotTier
-from sayonce.cache.orders import Answer, Live, Order, Outcome, Whole
+from sayonce.cache.orders import Order, Outcome
 from sayonce.cache.pilot import Pilot
 from sayonce.cache.shelf import Shelf
 from sayonce.cache.watch import Watch

@@ -1,20 +1,15 @@
-"""What the engine is given, and what it gives back."""
+"""What the engine is given, and the audio that it handles."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeAlias
 
 from sayonce.catalog.records import Asset
 from sayonce.providers.contract import Provider
 from sayonce.speech.formats import AudioFormat
 from sayonce.speech.recipes import Recipe
-
-if TYPE_CHECKING:
-    from sayonce.cache.flights import Flight
 
 
 class Outcome(StrEnum):
@@ -67,34 +62,3 @@ class Clip:
     def kept(self) -> bool:
         """Whether it rests in storage."""
         return bool(self.asset.blobs)
-
-
-@dataclass(frozen=True, slots=True)
-class Whole:
-    """An answer that is there, all of it."""
-
-    order: Order
-    outcome: Outcome
-    clip: Clip
-
-
-@dataclass(frozen=True, slots=True)
-class Live:
-    """An answer that is being spoken: its first byte has come."""
-
-    order: Order
-    outcome: Outcome
-    flight: Flight
-
-    def pieces(self) -> AsyncIterator[bytes]:
-        """All of it from the start: what came already at once, the rest as it comes. Ends early in a
-        SayonceError, and then what came is not whole."""
-        return self.flight.listen()
-
-
-Answer: TypeAlias = Whole | Live
-
-
-async def whole(answer: Answer) -> Clip:
-    """The answer when all of it is there."""
-    return answer.clip if isinstance(answer, Whole) else await answer.flight.landed()

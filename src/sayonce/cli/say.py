@@ -52,7 +52,7 @@ def say(
 
 
 async def _say(text: str, manner: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:
-    from sayonce.cache.orders import whole
+    from sayonce.cache.answers import whole
     from sayonce.client import EmbeddedClient, Manner, order_of
 
     async with EmbeddedClient(configuration.load()) as client:

@@ -87,7 +87,8 @@ async def test_nothing_is_public_unless_its_tenant_says_so(guarded: House) -> No
     assert (await guarded.http.get(bare)).status_code == 404
     assert (await guarded.http.get(spoken["url"])).status_code == 200
     await guarded.gateway.catalog.put_tenant(Tenant("one", public=True))
-    assert (await guarded.http.get(bare)).status_code == 200
+    everybodys = await guarded.http.get(bare)
+    assert (everybodys.status_code, everybodys.headers["cache-control"]) == (200, "public, no-cache")
 
 
 async def test_anothers_user_is_not_served_by_the_url_of_a_row(guarded: House) -> None:
