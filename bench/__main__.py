@@ -8,13 +8,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.markdown import Markdown
 
-from bench import crowd, hits, lookup, machinery, misses
+from bench import counts, crowd, hits, lookup, machinery, misses
 
 SECTIONS = {
     "hits": ("Memory hits, 30 KB mp3, 16 connections, one core each", hits.run),
     "misses": ("A miss beside the upstream itself", misses.run),
     "crowd": ("500 listeners on one cold text, first byte at 1 s", crowd.run),
     "lookup": ("The catalog (SQLite in WAL)", lookup.run),
+    "counts": ("What has no tolerance", counts.run),
 }
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
