@@ -120,7 +120,9 @@ def _joined(settings: Settings, stock: _Stock) -> Gateway:
         hot=hot,
         engine=Engine(hot, shelf, finder, pilot, watch),
         watch=watch,
-        feed=ChangeFeed(catalog, settings.poll_seconds, lambda change: _heed(change, hot, gate), hot.clear),
+        feed=ChangeFeed(
+            catalog, settings.poll_seconds, lambda change: _heed(change, hot, gate), lambda: _forget_all(hot, gate)
+        ),
         gate=gate,
         limits=RateLimits(settings.rate, settings.burst, time.monotonic),
         signer=UrlSigner(stock.secrets[1], clock),
@@ -136,8 +138,15 @@ def _heed(change: Change, hot: HotTier, gate: Gate) -> None:
             hot.forget(bytes.fromhex(change.subject))
         case "recipe":
             hot.forget_recipe(bytes.fromhex(change.subject))
-        case _:
-            gate.forget()
+        case "key":
+            gate.forget(key_id=change.subject)
+        case "tenant":
+            gate.forget(tenant=change.subject)
+
+
+def _forget_all(hot: HotTier, gate: Gate) -> None:
+    hot.clear()
+    gate.forget_all()
 
 
 def _terms(settings: Settings) -> Terms:

@@ -57,8 +57,15 @@ class Gate:
         """Whether everybody is let in, as the tenant `default`, since no key exists."""
         return self._open is not None
 
-    def forget(self) -> None:
-        """Forgets all keys: one of them, or a tenant, has changed."""
+    def forget(self, *, key_id: str | None = None, tenant: str | None = None) -> None:
+        """Forgets a key, or a tenant's keys: they have changed. Whether the gate is open is to be asked anew."""
+        self._open = None
+        for key_hash, known in tuple(self._known.items()):
+            if known.caller.key_id == key_id or known.caller.tenant.id == tenant:
+                del self._known[key_hash]
+
+    def forget_all(self) -> None:
+        """Forgets every key: changes may have been missed."""
         self._known.clear()
         self._open = None
 

@@ -75,7 +75,8 @@ def add_key(connection: Connection, key_hash: bytes, key: ApiKey) -> None:
             made_at=key.made_at,
         )
     )
-    changes.append(connection, "key", key.id, key.made_at)
+    # No memory holds a new key yet, but an open gate must learn that there is one.
+    changes.append(connection, "key", "", key.made_at)
 
 
 def revoke_key(connection: Connection, key_id: str, now: float) -> None:

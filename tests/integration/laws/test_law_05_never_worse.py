@@ -100,7 +100,7 @@ async def test_known_keys_hold_and_unknown_ones_get_503(make_house: MakeHouse) -
 
     house = await make_house(poll_seconds=0.05)
     _, key = await keys.create(house.gateway.catalog, "default", "", [Role.SPEAK], lambda: 0.0)
-    house.gateway.gate.forget()
+    house.gateway.gate.forget_all()
     known = {"authorization": f"Bearer {key}"}
     assert (await house.speak(headers=known)).outcome == "miss"
     with corrupt(house.gateway.settings.database):

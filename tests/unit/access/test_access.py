@@ -155,12 +155,16 @@ async def test_the_gate(catalog: Catalog, clock: Clock) -> None:
     assert gate.open
     assert gate.recognise("anything") is not None
     row, key = await keys.create(catalog, "default", "", [Role.SPEAK], time.time)
-    gate.forget()
+    gate.forget(key_id="")
     with pytest.raises(Unauthenticated):
         await gate.admit("anything")
     caller = await gate.admit(key)
     assert caller.key_id == row.id
+    gate.forget(key_id="another", tenant="another")
     assert gate.recognise(key) == caller
+    gate.forget(key_id=row.id)
+    assert gate.recognise(key) is None
+    assert await gate.admit(key) == caller
     with pytest.raises(Forbidden, match="share"):
         caller.demand(Role.SHARE)
     clock.now += 61
@@ -178,7 +182,7 @@ async def test_a_disabled_tenant_is_shut_out(catalog: Catalog, clock: Clock) -> 
     gate = Gate(catalog, clock, memory=300, guarded=False)
     assert (await gate.admit(key)).tenant.id == "acme"
     await catalog.put_tenant(Tenant("acme", disabled=True))
-    gate.forget()
+    gate.forget(tenant="acme")
     with pytest.raises(Forbidden, match="disabled"):
         await gate.admit(key)
     with pytest.raises(NotFound):
