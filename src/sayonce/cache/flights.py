@@ -48,6 +48,11 @@ class Flight:
         self._news = asyncio.Event()
 
     @property
+    def anew(self) -> bool:
+        """Whether it takes the place of what may be kept."""
+        return self.order.steering.no_cache or self.bypass
+
+    @property
     def begun(self) -> bool:
         """Whether a listener may have heard something."""
         return bool(self._pieces)

@@ -146,7 +146,7 @@ class Pilot:
             tenant=order.recipe.owner.tenant,
             holder=self._terms.holder,
             estimate=_price(order) or 0.0,
-            refresh=order.steering.no_cache or flight.bypass,
+            refresh=flight.anew,
             any_format=self._ground.finder.transcodes,
             budget=self._terms.budget,
         )
@@ -265,7 +265,7 @@ class Pilot:
         until = None if order.keep is None else self._clock() + order.keep
         use = Use("request", keep_until=until)
         clip = Clip(replace(clip.asset, until=until), clip.data)
-        alone = ground.finder.transcodes or order.steering.no_cache or flight.bypass
+        alone = ground.finder.transcodes or flight.anew
         epoch = ground.hot.epoch
         try:
             await ground.leases.renew(lease)  # A lease that is lost already need not write a blob to learn it.
@@ -279,9 +279,16 @@ class Pilot:
             await self._give_back(lease)
             await self._book(flight)
         else:
-            ground.hot.put(stored, epoch)
+            self._remember(flight, stored, epoch)
             return stored
         return clip
+
+    def _remember(self, flight: Flight, stored: Clip, epoch: int) -> None:
+        hot = self._ground.hot
+        if flight.anew and hot.epoch == epoch:
+            hot.forget_recipe(flight.order.recipe.hash)  # its other formats are of what was kept before
+            epoch = hot.epoch
+        hot.put(stored, epoch)
 
     async def _book(self, flight: Flight) -> None:
         spent = _spent(flight)

@@ -67,7 +67,9 @@ async def test_native_variants_fly_each(make_house: MakeHouse) -> None:
     assert (await house.speak()).outcome == "hit"
 
 
-async def test_a_refresh_replaces_every_variant(house: House) -> None:
+async def test_a_refresh_replaces_every_variant(make_house: MakeHouse) -> None:
+    """At once, before the change log has told anybody."""
+    house = await make_house(poll_seconds=3_600)
     await house.speak()
     await house.speak(response_format="wav")
     house.vendors.behave(seconds=2.0)

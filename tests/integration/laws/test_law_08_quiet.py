@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
+from collections.abc import Iterator
 
 import pytest
 
 from sayonce.telemetry import logs
 from tests.conftest import MakeHouse
+
+
+@pytest.fixture(autouse=True)
+def own_logging() -> Iterator[None]:
+    """What a test sets up goes with it."""
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield
+    root.handlers = handlers
+    root.setLevel(level)
+
 
 TEXT = "My grandmother's pin is four two four two."
 KEY = "sk-very-secret-key"
