@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from sayonce.cache.orders import Steering
+from sayonce.errors import CatalogUnavailable
 from sayonce.speech.requests import SpeechRequest
-from tests.conftest import House, MakeHouse
+from tests.conftest import House, MakeHouse, until
+from tests.integration.laws.test_law_05_never_worse import locked
 
 
 def watched(house: House) -> list[str]:
@@ -68,3 +70,22 @@ async def test_counts_come_out_right(make_house: MakeHouse) -> None:
     stats = (await house.http.get("/api/cache-stats")).json()["stats"]
     wanted = {"hits": 7, "joined": 4, "misses": 2, "errors": 1, "characters": 8, "entries": 2}
     assert {name: stats[name] for name in wanted} == wanted
+
+
+async def test_counts_outlast_a_catalog_that_is_away(make_house: MakeHouse) -> None:
+    house = await make_house(flush_seconds=3_600)
+    await house.speak()
+    await house.speak()
+    with locked(house.gateway.settings.database), pytest.raises(CatalogUnavailable):
+        await house.gateway.flush()
+    await until(lambda: _flushed(house))
+    count = (await house.gateway.catalog.statistics()).count
+    assert (count.hits, count.misses) == (1, 1)
+
+
+async def _flushed(house: House) -> bool:
+    try:
+        await house.gateway.flush()
+    except CatalogUnavailable:
+        return False
+    return True
