@@ -78,12 +78,66 @@ class TestEspeak(ProviderContract):
         ]
         assert fast * speed == pytest.approx(normal, rel=0.25)
 
+    async def fresh(self, text: str = TEXT, **manner: Any) -> bytes:
+        """What a worker of its own says: only a first text comes out the same each time."""
+        provider = registry.make("espeak", "espeak", {})
+        said, _ = await self.say(provider, self.recipe(provider, text, **manner), PCM)
+        await provider.aclose()
+        return said
+
     async def test_each_of_openais_names_sounds_different(self, provider: Provider) -> None:
+        assert await self.fresh(voice="nova") == await self.fresh(voice="nova")
         voices = [voice.id for voice in await provider.voices() or () if voice.gender]
         assert {"alloy", "nova", "onyx", "shimmer", "echo", "fable"} <= set(voices)
-        manners = [{"voice": v} for v in voices] + [{"voice": "nova", "model": m} for m in provider.models()]
-        said = {(await self.say(provider, self.recipe(provider, **m), PCM))[0]: m for m in manners}  # type: ignore[arg-type]
-        assert len(said) >= len(manners) - 1  # tts-1 is the voice as it is
+        models = [model for model in provider.models() if model != "tts-1"]  # which is the voice as it is
+        manners = [{"voice": v} for v in voices] + [{"voice": "nova", "model": m} for m in models]
+        assert len({await self.fresh(**manner) for manner in manners}) == len(manners)
+
+    async def test_variants_are_found_whatever_their_case(self, provider: Provider) -> None:
+        said = [await self.fresh(voice=voice) for voice in ("en-us", "en-us+alex", "en-us+Alex", "en-us+f3")]
+        assert said[1] == said[2]
+        assert len(set(said)) == 3
+
+    async def test_every_voice_and_language_speaks(self, provider: Provider) -> None:
+        known = [voice.id for voice in await provider.voices() or ()]
+        assert {"en-gb", "fr-fr", "en", "fr", "de", "no", "es-mx"} <= set(known)
+        silent = []
+        for voice in known:
+            try:
+                await self.say(provider, self.recipe(provider, "a e i o 1 2 3", voice=voice), PCM)
+            except ProviderError:
+                silent.append(voice)
+        assert silent == []
+        for language in ("en", "en-GB", "fr", "zh-CN", "no", "en-AU", "fr-CA"):
+            assert (await self.say(provider, self.recipe(provider, "a e i o 1 2 3", language=language), PCM))[0]
+
+    @pytest.mark.parametrize("text", ["555 0123 4567 " * 60, "1234567 " * 40, "B C D F G H J K L M " * 20])
+    async def test_no_word_of_a_long_clause_is_left_out(self, provider: Provider, text: str) -> None:
+        recipe = self.recipe(provider, text)
+        async with provider.speak(recipe, RAW) as stream:
+            marks = [mark async for chunk in stream.chunks for mark in chunk.marks if mark.kind == "word"]
+        said = {place for mark in marks for place in range(mark.first, mark.first + mark.length)}
+        at, lost = 0, []
+        for word in recipe.text.split(" "):
+            if at not in said:
+                lost.append(word)
+            at += len(word) + 1
+        assert lost == []
+
+    async def test_workers_know_no_secret(self, provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+        await self.say(provider, self.recipe(provider), PCM)
+        assert [worker.environ().get("OPENAI_API_KEY") for worker in workers()] == [None]
+
+    async def test_who_waits_for_a_worker_learns_that_it_is_closed(self) -> None:
+        provider = registry.make("espeak", "espeak", {"workers": 1})
+        long = self.recipe(provider, "word " * 15_000)
+        saying = [asyncio.create_task(self.say(provider, long, PCM)) for _ in range(3)]
+        await until(workers)
+        await provider.aclose()
+        failed = await asyncio.gather(*saying, return_exceptions=True)
+        assert {type(error) for error in failed} == {ProviderUnavailable}
+        await until(lambda: not workers())
 
     async def test_languages_are_spoken(self, provider: Provider) -> None:
         said = [

@@ -59,6 +59,8 @@ class EspeakProvider(Provider):
         self._places = asyncio.Semaphore(workers)
         self._idle: list[_Worker] = []
         self._all: set[_Worker] = set()
+        self._burials: set[asyncio.Task[None]] = set()
+        self._closed = asyncio.Event()
 
     @classmethod
     def from_settings(cls, name: str, table: Mapping[str, object]) -> EspeakProvider:
@@ -99,16 +101,15 @@ class EspeakProvider(Provider):
             worker = await self._worker()
             finished = False
             try:
-                await worker.ask(_request(recipe))
+                await worker.ask(self._request(recipe))
                 chunks = _Reading(worker, self.upstream.name)
                 yield SpeechStream(_NATIVE, chunks.chunks())
                 finished = chunks.finished
             finally:
-                if finished:
+                if finished and not self._closed.is_set():
                     self._idle.append(worker)
                 else:
-                    self._all.discard(worker)
-                    worker.kill()
+                    self._bury(worker)
 
     async def voices(self) -> Sequence[Voice]:
         return espeak_voices.voices(self._data)
@@ -120,20 +121,34 @@ class EspeakProvider(Provider):
         return 0.0
 
     async def aclose(self) -> None:
-        workers, self._all, self._idle = self._all, set(), []
-        for worker in workers:
-            worker.kill()
-        await asyncio.gather(*(worker.gone() for worker in workers))
+        self._closed.set()
+        for worker in tuple(self._all):
+            self._bury(worker)
+        await asyncio.gather(*self._burials)
 
     async def _worker(self) -> _Worker:
         while self._idle:
             worker = self._idle.pop()
-            if worker.alive:
+            if worker.alive and not self._closed.is_set():
                 return worker
-            self._all.discard(worker)
-        worker = await _Worker.start(self.upstream.name)
-        self._all.add(worker)
-        return worker
+            self._bury(worker)
+        if not self._closed.is_set():
+            worker = await _Worker.start(self.upstream.name)
+            self._all.add(worker)
+            if not self._closed.is_set():
+                return worker
+            self._bury(worker)
+        raise ProviderUnavailable(
+            f"'{self.upstream.name}' is closed.", provider=self.upstream.name, remedy="Ask again in a moment."
+        )
+
+    def _bury(self, worker: _Worker) -> None:
+        """Ends a worker, and sees to it that nothing of it is left."""
+        worker.kill()
+        self._all.discard(worker)
+        burial = asyncio.create_task(worker.gone())
+        self._burials.add(burial)
+        burial.add_done_callback(self._burials.discard)
 
     def _refuse_out_of_range(self, recipe: Recipe) -> None:
         if len(recipe.text) > _LONGEST_TEXT:
@@ -153,6 +168,15 @@ class EspeakProvider(Provider):
                 remedy="Leave it out.",
             )
 
+    def _request(self, recipe: Recipe) -> dict[str, Any]:
+        stand_in = STAND_INS.get(recipe.voice or "")
+        if stand_in is None:
+            tag, plus, variant = (recipe.voice or DEFAULT_LANGUAGE).partition("+")
+            variant = plus + espeak_voices.variants(self._data).get(variant, "")
+        else:
+            tag, variant = recipe.language or DEFAULT_LANGUAGE, f"+{stand_in.variant}"
+        return _request(recipe, espeak_voices.languages(self._data)[tag].file + variant)
+
     def _language(self, language: str | None) -> str | None:
         tag = (language or DEFAULT_LANGUAGE).lower().replace("_", "-")
         known = espeak_voices.languages(self._data)
@@ -168,7 +192,7 @@ class EspeakProvider(Provider):
     def _refuse_unknown(self, voice: str) -> None:
         tag, plus, variant = voice.partition("+")
         known = espeak_voices.languages(self._data)
-        variants = {name.lower() for name in espeak_voices.variants(self._data)}
+        variants = espeak_voices.variants(self._data)
         if tag not in known or (plus and variant not in variants):
             near = _near(voice, [*STAND_INS, *known, *(f"{tag}+{name}" for name in variants if tag in known)])
             raise UnknownVoice(
@@ -187,12 +211,19 @@ class _Worker:
 
     @classmethod
     async def start(cls, name: str) -> _Worker:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", "-c", _run_with_path(), str(_WORKER)),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-I", "-S", "-c", _run_with_path(), str(_WORKER)),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+                env={},  # none of the gateway's secrets
+                start_new_session=True,  # a terminal's Ctrl-C is the gateway's to handle
+            )
+        except OSError as error:
+            raise ProviderUnavailable(
+                f"No worker of '{name}' could be started: {error.strerror}.", provider=name, remedy="Try again."
+            ) from error
         worker = cls(process, name)
         try:
             await worker.frame()
@@ -210,7 +241,10 @@ class _Worker:
         assert self._process.stdin is not None
         self._process.stdin.write(len(raw).to_bytes(4, "big") + raw)
         try:
-            await self._process.stdin.drain()
+            async with asyncio.timeout(_PATIENCE):
+                await self._process.stdin.drain()
+        except TimeoutError as error:
+            raise self._silent() from error
         except (BrokenPipeError, ConnectionResetError) as error:
             raise self._died() from error
 
@@ -224,18 +258,21 @@ class _Worker:
         except asyncio.IncompleteReadError as error:
             raise self._died() from error
         except TimeoutError as error:
-            raise ProviderTimeout(
-                f"A worker of '{self._name}' said nothing for {_PATIENCE:g} seconds.",
-                provider=self._name,
-                remedy="Another takes its place; try again.",
-            ) from error
+            raise self._silent() from error
 
     def kill(self) -> None:
-        if self.alive:
-            self._process.kill()
+        # Closing the transport kills, and lets go of pipes that nobody reads any more.
+        self._process._transport.close()  # type: ignore[attr-defined]
 
     async def gone(self) -> None:
         await self._process.wait()
+
+    def _silent(self) -> ProviderTimeout:
+        return ProviderTimeout(
+            f"A worker of '{self._name}' said nothing for {_PATIENCE:g} seconds.",
+            provider=self._name,
+            remedy="Another takes its place; try again.",
+        )
 
     def _died(self) -> ProviderUnavailable:
         return ProviderUnavailable(
@@ -295,15 +332,14 @@ class _Reading:
             )
 
 
-def _request(recipe: Recipe) -> dict[str, Any]:
-    voice = recipe.voice or DEFAULT_LANGUAGE
-    stand_in = STAND_INS.get(voice)
+def _request(recipe: Recipe, voice: str) -> dict[str, Any]:
+    stand_in = STAND_INS.get(recipe.voice or "")
     livelier = MODELS.get(recipe.model or "", 0)
     rate = round(_NORMAL_RATE * float(recipe.speed))
     missing = 1 / float(recipe.speed) - _NORMAL_RATE / _SLOWEST_RATE
     return {
         "text": recipe.text,
-        "voice": voice if stand_in is None else f"{recipe.language or DEFAULT_LANGUAGE}+{stand_in.variant}",
+        "voice": voice,
         "rate": max(rate, _SLOWEST_RATE),
         "gap": max(round(missing * _GAP_UNITS), 0),
         "pitch": _bounded((50 if stand_in is None else stand_in.pitch) + 4 * float(recipe.pitch)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -39,6 +39,15 @@ STAND_INS: Mapping[str, StandIn] = {
     "cedar": StandIn("m6", 34, 60, "male"),
 }
 
+
+@dataclass(frozen=True, slots=True, order=True)
+class Language:
+    """A language that espeak speaks. `file` is what espeak loads it by; its tags are other words for it."""
+
+    file: str
+    name: str
+
+
 #: OpenAI's models, and how much livelier each makes a voice: audibly another, as its recipe is.
 MODELS: Mapping[str, int] = {
     "tts-1": 0,
@@ -50,33 +59,41 @@ MODELS: Mapping[str, int] = {
 
 
 @cache
-def languages(data: Path) -> Mapping[str, str]:
-    """espeak's own voices: the names of its languages by their tags, read from its data files."""
-    found = (_language(file) for file in (data / "lang").rglob("*") if file.is_file())
-    return dict(sorted(entry for entry in found if entry is not None))
+def languages(data: Path) -> Mapping[str, Language]:
+    """espeak's own voices by each of their tags, read from its data files; of two with one tag, the one that claims
+    it first."""
+    claims = sorted(claim for file in (data / "lang").rglob("*") if file.is_file() for claim in _claims(file, data))
+    return {tag: language for _, tag, language in reversed(claims)}
 
 
 @cache
-def variants(data: Path) -> frozenset[str]:
-    """The variants that may follow a voice's `+`."""
-    return frozenset(file.name for file in (data / "voices" / "!v").iterdir())
+def variants(data: Path) -> Mapping[str, str]:
+    """The variants that may follow a voice's `+`: what espeak calls them, which minds case, by their lower-case
+    names."""
+    return {file.name.lower(): file.name for file in (data / "voices" / "!v").iterdir()}
 
 
 def voices(data: Path) -> tuple[Voice, ...]:
     """All voices but the variants, OpenAI's names first."""
-    own = tuple(Voice(tag, name, (tag,)) for tag, name in languages(data).items())
+    own = tuple(Voice(tag, language.name, (tag,)) for tag, language in languages(data).items())
     return (
         *(Voice(name, name.capitalize(), (DEFAULT_LANGUAGE,), how.gender) for name, how in STAND_INS.items()),
         *own,
     )
 
 
-def _language(file: Path) -> tuple[str, str] | None:
-    name = tag = ""
-    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-        word, _, rest = line.partition(" ")
-        if word == "name" and not name:
-            name = rest.strip()
-        elif word == "language" and not tag:
-            tag = rest.split()[0].lower()
-    return (tag, name or tag) if tag else None
+def _claims(file: Path, data: Path) -> Iterator[tuple[int, str, Language]]:
+    """Each tag that a file speaks for, with its rank (the lower, the better; 5 where it says none)."""
+    lines = [line.split() for line in file.read_text(encoding="utf-8", errors="replace").splitlines()]
+    if not _has_words(lines, file, data):
+        return
+    name = next((" ".join(words[1:]) for words in lines if words[:1] == ["name"]), file.name)
+    for words in lines:
+        if words[:1] == ["language"]:
+            yield int(words[2]) if len(words) > 2 else 5, words[1].lower(), Language(file.name, name)
+
+
+def _has_words(lines: list[list[str]], file: Path, data: Path) -> bool:
+    """Whether its dictionary is there: espeak-ng 1.52 lists languages that it cannot say a word of."""
+    named = next((words[1] for words in lines if words[:1] == ["dictionary"]), file.name.partition("-")[0])
+    return (data / f"{named}_dict").exists()
