@@ -78,25 +78,23 @@ class TestEspeak(ProviderContract):
         ]
         assert fast * speed == pytest.approx(normal, rel=0.25)
 
-    async def fresh(self, text: str = TEXT, **manner: Any) -> bytes:
-        """What a worker of its own says: only a first text comes out the same each time."""
-        provider = registry.make("espeak", "espeak", {})
-        said, _ = await self.say(provider, self.recipe(provider, text, **manner), PCM)
-        await provider.aclose()
-        return said
+    def asked(self, provider: Provider, **manner: Any) -> tuple[Any, ...]:
+        """How espeak is asked to sound: its own words for it, without the text."""
+        request: dict[str, Any] = provider._request(self.recipe(provider, **manner))  # type: ignore[attr-defined]
+        return tuple(value for name, value in sorted(request.items()) if name != "text")
 
     async def test_each_of_openais_names_sounds_different(self, provider: Provider) -> None:
-        assert await self.fresh(voice="nova") == await self.fresh(voice="nova")
         voices = [voice.id for voice in await provider.voices() or () if voice.gender]
         assert {"alloy", "nova", "onyx", "shimmer", "echo", "fable"} <= set(voices)
         models = [model for model in provider.models() if model != "tts-1"]  # which is the voice as it is
         manners = [{"voice": v} for v in voices] + [{"voice": "nova", "model": m} for m in models]
-        assert len({await self.fresh(**manner) for manner in manners}) == len(manners)
+        assert len({self.asked(provider, **manner) for manner in manners}) == len(manners)
 
     async def test_variants_are_found_whatever_their_case(self, provider: Provider) -> None:
-        said = [await self.fresh(voice=voice) for voice in ("en-us", "en-us+alex", "en-us+Alex", "en-us+f3")]
-        assert said[1] == said[2]
-        assert len(set(said)) == 3
+        asked = [self.asked(provider, voice=voice) for voice in ("en-us", "en-us+alex", "en-us+Alex", "en-us+f3")]
+        assert asked[1] == asked[2]
+        assert "en-US+Alex" in asked[1]
+        assert len(set(asked)) == 3
 
     async def test_every_voice_and_language_speaks(self, provider: Provider) -> None:
         known = [voice.id for voice in await provider.voices() or ()]
