@@ -30,6 +30,7 @@ from sayonce.errors import (
 )
 from sayonce.providers import espeak_voices
 from sayonce.providers.contract import Provider, SpeechStream, Voice
+from sayonce.providers.espeak_marks import Marks
 from sayonce.providers.espeak_voices import DEFAULT_LANGUAGE, MODELS, STAND_INS
 from sayonce.speech.chunks import Chunk, Mark
 from sayonce.speech.formats import AudioFormat
@@ -64,10 +65,12 @@ class EspeakProvider(Provider):
 
     @classmethod
     def from_settings(cls, name: str, table: Mapping[str, object]) -> EspeakProvider:
-        workers, voice = _number(table.get("workers", 2)), table.get("voice", "alloy")
-        if workers is None or workers < 1 or not isinstance(voice, str):
+        workers = _number(table.get("workers", 2))
+        voice, identity = table.get("voice", "alloy"), table.get("identity", cls.name)
+        if workers is None or workers < 1 or not (isinstance(voice, str) and isinstance(identity, str) and identity):
             raise InvalidSettings(
-                f"The upstream '{name}' needs 'workers' to be a number of at least 1, and 'voice' a voice's name.",
+                f"The upstream '{name}' needs 'workers' to be a number of at least 1, 'voice' a voice's name and "
+                "'identity' a word.",
                 remedy=f"Mend it in [upstreams.{name}].",
             )
         if unknown := set(table) - {"workers", "voice", "identity"}:
@@ -75,7 +78,15 @@ class EspeakProvider(Provider):
                 f"The upstream '{name}' does not know the setting {', '.join(sorted(unknown))}.",
                 remedy="An espeak upstream takes workers, voice and identity.",
             )
-        return cls(Upstream(name, str(table.get("identity", cls.name)), voice=voice), workers=workers)
+        provider = cls(Upstream(name, identity, voice=voice), workers=workers)
+        try:
+            provider._refuse_unknown(voice.lower())
+        except UnknownVoice as error:
+            raise InvalidSettings(
+                f"The setting 'voice' of the upstream '{name}' is wrong: {error}",
+                remedy=f"Mend it in [upstreams.{name}].",
+            ) from error
+        return provider
 
     def check(self, recipe: Recipe) -> Recipe:
         self._refuse_out_of_range(recipe)
@@ -102,7 +113,7 @@ class EspeakProvider(Provider):
             finished = False
             try:
                 await worker.ask(self._request(recipe))
-                chunks = _Reading(worker, self.upstream.name)
+                chunks = _Reading(worker, self.upstream.name, recipe.text)
                 yield SpeechStream(_NATIVE, chunks.chunks())
                 finished = chunks.finished
             finally:
@@ -135,6 +146,11 @@ class EspeakProvider(Provider):
         if not self._closed.is_set():
             worker = await _Worker.start(self.upstream.name)
             self._all.add(worker)
+            try:
+                await worker.frame()  # that it is ready
+            except BaseException:
+                self._bury(worker)
+                raise
             if not self._closed.is_set():
                 return worker
             self._bury(worker)
@@ -193,7 +209,7 @@ class EspeakProvider(Provider):
         tag, plus, variant = voice.partition("+")
         known = espeak_voices.languages(self._data)
         variants = espeak_voices.variants(self._data)
-        if tag not in known or (plus and variant not in variants):
+        if voice not in STAND_INS and (tag not in known or (plus and variant not in variants)):
             near = _near(voice, [*STAND_INS, *known, *(f"{tag}+{name}" for name in variants if tag in known)])
             raise UnknownVoice(
                 "The local voice has no voice of that name.",
@@ -224,13 +240,7 @@ class _Worker:
             raise ProviderUnavailable(
                 f"No worker of '{name}' could be started: {error.strerror}.", provider=name, remedy="Try again."
             ) from error
-        worker = cls(process, name)
-        try:
-            await worker.frame()
-        except BaseException:
-            worker.kill()
-            raise
-        return worker
+        return cls(process, name)
 
     @property
     def alive(self) -> bool:
@@ -283,52 +293,42 @@ class _Worker:
 class _Reading:
     """Reads what a worker says of one text. `finished` when it has said all of it."""
 
-    def __init__(self, worker: _Worker, name: str) -> None:
+    def __init__(self, worker: _Worker, name: str, text: str) -> None:
         self._worker = worker
         self._name = name
-        self._open: list[tuple[str, int, int, int]] = []
-        self._spoke = False
+        self._told = Marks(text)
         self.finished = False
 
     async def chunks(self) -> AsyncIterator[Chunk]:
         held = b""
+        marks: tuple[Mark, ...] = ()
         while True:
             kind, payload = await self._worker.frame()
             if kind == b"m":
-                self._open.extend(tuple(word) for word in json.loads(payload))
-                self._spoke = self._spoke or any(word[0] == "word" for word in self._open)
+                marks += self._told.read(json.loads(payload))
             elif kind == b"a":
                 held += payload
-                if self._spoke:  # until a word is heard, it may be silence alone
-                    yield Chunk(held, self._marks(last=False))
-                    held = b""
+                if self._told.any_word:  # until a word is heard, it may be silence alone
+                    yield Chunk(held, marks)
+                    held, marks = b"", ()
             else:
                 self.finished = True
                 self._end(kind, payload)
-                yield Chunk(held, self._marks(last=True))
+                yield Chunk(held, marks + self._told.rest())
                 return
-
-    def _marks(self, *, last: bool) -> tuple[Mark, ...]:
-        """The marks whose ends are known: a word ends where the next one begins, or its sentence ends."""
-        marks, waiting = [], []
-        for place, (kind, start, first, length) in enumerate(self._open):
-            if kind == "end" or first < 0:
-                continue
-            after = [event for event in self._open[place + 1 :] if kind == "word" or event[0] == "end"]
-            if after:
-                # espeak tells a word's length, and where a sentence ends.
-                marks.append(Mark(start / 1000, after[0][1] / 1000, first, length or after[0][2] - first, kind))
-            elif not last:
-                waiting.append((kind, start, first, length))
-        self._open = waiting
-        return tuple(marks)
 
     def _end(self, kind: bytes, payload: bytes) -> None:
         if kind == b"e":
             raise ProviderRefused(f"'{self._name}' refused: {json.loads(payload)}.", provider=self._name)
-        if not self._spoke:
+        if not self._told.any_word:
             raise ProviderRefused(
                 "Nothing in the text can be spoken.", provider=self._name, remedy="Send at least one word."
+            )
+        if self._told.left_out:
+            raise ProviderRefused(
+                f"'{self._name}' left words of the text out.",
+                provider=self._name,
+                remedy="Break it into sentences, or leave out long runs of signs.",
             )
 
 

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
 
 import httpx
+from pydantic import SecretStr
 
 from sayonce.errors import BrokenAudio, ProviderTimeout, ProviderUnavailable
 
 # An error's body is read this far, for its code; nobody needs more of it.
 LONGEST_ERROR = 16_384
+# As much of what an upstream says goes into an error.
+_LONGEST_MESSAGE = 300
+# So many characters in a row that a message and the text share are a quotation.
+_QUOTATION = 16
+# Nobody is asked to wait longer, in seconds.
+_LONGEST_PATIENCE = 86_400.0
+# What a URL may be made of (RFC 3986), a word, and a header's name (RFC 9110).
+_URL = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
+_WORD = re.compile(r"[^\W_]+")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +37,34 @@ class Limits:
     connect: float = 5.0
     first_byte: float = 30.0
     connections: int = 64
+
+
+def base_url(url: str) -> str:
+    """A base URL without the slash at its end. ValueError where nothing can be asked of it."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not _URL.fullmatch(url):
+        raise ValueError("must be an http or https URL")
+    if parts.port == 0:  # one that is out of range is a ValueError already
+        raise ValueError("must have a port that can be reached")
+    if set("@?#") & set(url):
+        raise ValueError("must be an http or https URL without a user, a query or a fragment")
+    return url.rstrip("/")
+
+
+def secret(value: SecretStr) -> SecretStr | None:
+    """A key or a header's value as it can be sent, without the line's end that a file leaves; None where it is
+    empty. ValueError, which does not tell it, where a header cannot carry it: the driver's own error would."""
+    plain = value.get_secret_value().strip()
+    if not (plain.isascii() and plain.isprintable()):
+        raise ValueError("must be of printable ASCII characters")
+    return SecretStr(plain) if plain else None
+
+
+def header_name(name: str) -> str:
+    """A header's name in lower case; ValueError where it is none."""
+    if not _HEADER_NAME.fullmatch(name):
+        raise ValueError("must have names that a header can have")
+    return name.lower()
 
 
 def client(limits: Limits, headers: Mapping[str, str]) -> httpx.AsyncClient:
@@ -79,6 +121,48 @@ async def start_of(response: httpx.Response, most: int = LONGEST_ERROR) -> bytes
     return bytes(read[:most])
 
 
+def told(raw: bytes) -> Mapping[str, str]:
+    """What an error's body says: its `message`, `type`, `param` and `code`, as far as there are such.
+
+    OpenAI sends `{"error": {…}}`; servers of its dialect `{"error": "…"}`, or FastAPI's `{"detail": …}` with a
+    text, an object or a list of objects in it."""
+    try:
+        said = json.loads(raw)
+    except (ValueError, RecursionError):  # no JSON, or JSON that nests deeper than anyone means
+        return {}
+    if isinstance(said, dict):
+        said = said.get("error") or said.get("detail") or said
+    if isinstance(said, list):
+        said = said[0] if said else {}
+    if not isinstance(said, dict):
+        return {"message": said} if isinstance(said, str) else {}
+    said = {"message": said.get("msg")} | said
+    return {key: str(value) for key, value in said.items() if isinstance(value, str | int)}
+
+
+def unquoted(message: str, text: str) -> str:
+    """The message on one short line; nothing where it quotes the text, which belongs in no error (law 8)."""
+    line = " ".join("".join(char if char.isprintable() else " " for char in message).split())
+    return "" if _quotes(line, text) else line[:_LONGEST_MESSAGE].strip()
+
+
+def _quotes(line: str, text: str) -> bool:
+    said, spoken = _words(line), _words(text)
+    if not spoken.strip():  # no letter in it: emoji, say
+        return text.strip() in line
+    run = min(_QUOTATION, len(spoken))
+    return not _runs(said, run).isdisjoint(_runs(spoken, run))
+
+
+def _words(text: str) -> str:
+    """Its words alone: what a quotation keeps, whatever becomes of case, punctuation and escapes."""
+    return f" {' '.join(_WORD.findall(text.casefold()))} "
+
+
+def _runs(text: str, length: int) -> set[str]:
+    return {text[at : at + length] for at in range(len(text) - length + 1)}
+
+
 def refuse_text(response: httpx.Response, provider: str) -> None:
     """BrokenAudio where a successful answer says itself that it is text: an error page, or an error in JSON."""
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -91,15 +175,18 @@ def refuse_text(response: httpx.Response, provider: str) -> None:
 def retry_after(headers: httpx.Headers) -> float | None:
     """For how many seconds the upstream asks for patience; None where it does not say."""
     milliseconds = _number(headers.get("retry-after-ms"))
-    if milliseconds is not None:
-        return milliseconds / 1000
-    told = headers.get("retry-after")
-    seconds = _number(told)
-    if seconds is not None or told is None:
-        return seconds
+    seconds = _seconds(headers.get("retry-after")) if milliseconds is None else milliseconds / 1000
+    return None if seconds is None else min(max(seconds, 0.0), _LONGEST_PATIENCE)
+
+
+def _seconds(told: str | None) -> float | None:
+    """`Retry-After`'s two forms: a number, or a date."""
+    number = _number(told)
+    if number is not None or told is None:
+        return number
     try:
-        return max(parsedate_to_datetime(told).timestamp() - time.time(), 0.0)
-    except ValueError:
+        return parsedate_to_datetime(told).timestamp() - time.time()
+    except (ValueError, OverflowError):
         return None
 
 

@@ -42,6 +42,10 @@ OPENAI = "https://api.openai.com/v1"
 # Which native format serves best where the wanted one cannot be had: lossless first, and what streams best.
 _PREFERRED = ("pcm", "wav", "flac", "mp3", "opus", "aac")
 _LONGEST_INSTRUCTIONS = 4096
+# What the body says already, or would make the answer something else than audio; no further field may be called so.
+_OWN_FIELDS = frozenset(
+    ("model", "input", "voice", "response_format", "speed", "instructions", "stream", "stream_format")
+)
 
 # USD per million characters, list prices of 2026-11 (platform.openai.com/docs/pricing). gpt-4o-mini-tts is billed
 # by the minute, 0.015 USD; at 15 characters a second that is about 16.7 a million.
@@ -51,13 +55,14 @@ _PRICES = {"tts-1": 15.0, "tts-1-hd": 30.0, "gpt-4o-mini-tts": 16.7}
 class OpenAISettings(BaseModel):
     """One upstream's table in the settings. Empty `models` or `voices`: any is passed on."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # An error's own text would show what was given, and so a key.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     base_url: str = OPENAI
     api_key: SecretStr | None = None
     identity: str | None = None
     model: str | None = None
-    voice: str | None = "alloy"
+    voice: str | None = None
     language: str | None = None
     models: tuple[str, ...] = ()
     voices: tuple[str, ...] = ()
@@ -73,10 +78,24 @@ class OpenAISettings(BaseModel):
     @field_validator("base_url")
     @classmethod
     def _is_http(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
-            raise ValueError("must be an http or https URL, without a user or a query")
-        return url.rstrip("/")
+        return http.base_url(url)
+
+    @field_validator("api_key")
+    @classmethod
+    def _can_be_sent(cls, key: SecretStr | None) -> SecretStr | None:
+        return None if key is None else http.secret(key)
+
+    @field_validator("headers")
+    @classmethod
+    def _are_headers(cls, headers: Mapping[str, SecretStr]) -> Mapping[str, SecretStr]:
+        return {http.header_name(name): http.secret(value) or SecretStr("") for name, value in headers.items()}
+
+    @field_validator("fields")
+    @classmethod
+    def _are_further_ones(cls, fields: tuple[str, ...]) -> tuple[str, ...]:
+        if _OWN_FIELDS & set(fields):
+            raise ValueError(f"must not be one of the dialect's own: {', '.join(sorted(_OWN_FIELDS))}")
+        return fields
 
     @field_validator("formats")
     @classmethod
@@ -105,7 +124,7 @@ class OpenAIProvider(Provider):
             name,
             settings.identity or identity_of(settings.base_url),
             model=settings.model or _default_model(settings),
-            voice=settings.voice,
+            voice=settings.voice or _default_voice(settings),
             language=settings.language,
         )
         self._url = f"{settings.base_url}/audio/speech"
@@ -125,8 +144,9 @@ class OpenAIProvider(Provider):
         except ValidationError as error:
             wrong = error.errors(include_input=False, include_url=False)[0]
             where = ".".join(str(part) for part in wrong["loc"])
+            why = wrong["msg"].removeprefix("Value error, ")
             raise InvalidSettings(
-                f"The setting '{where}' of the upstream '{name}' is wrong: {wrong['msg']}.",
+                f"The setting '{where}' of the upstream '{name}' is wrong: {why}.",
                 remedy=f"Mend it in [upstreams.{name}]; docs/settings.md has them all.",
             ) from error
 
@@ -239,7 +259,7 @@ class OpenAIProvider(Provider):
 
     async def _error(self, response: httpx.Response, recipe: Recipe) -> ProviderError:
         async with http.translated(self.upstream.name):
-            told = _told(await http.start_of(response))
+            told = http.told(await http.start_of(response))
         return _translate(self.upstream.name, response, told, recipe.text)
 
 
@@ -255,8 +275,7 @@ async def _chunks(response: httpx.Response, name: str) -> AsyncIterator[Chunk]:
 def _translate(name: str, response: httpx.Response, told: Mapping[str, str], text: str) -> ProviderError:
     """An answer that is no success, as our error. `told` is what the upstream says of it."""
     status = response.status_code
-    why = _without(told.get("message", ""), text)
-    said = f"'{name}' answered {status}" + (f": {why}" if why else ".")
+    said = _said(name, status, told, text)
     if status in (401, 403):
         return ProviderMisconfigured(
             f"'{name}' does not accept the gateway's key ({status}).", provider=name, remedy="Set its key anew."
@@ -286,20 +305,16 @@ def _translate(name: str, response: httpx.Response, told: Mapping[str, str], tex
     return ProviderRefused(said, provider=name, remedy="Change the request.")
 
 
-def _told(raw: bytes) -> Mapping[str, str]:
-    """What an error's body says: `{"error": {"message", "type", "param", "code"}}`, or nothing."""
-    try:
-        error = json.loads(raw)["error"]
-        return {key: str(value) for key, value in error.items() if value is not None}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return {}
+def _said(name: str, status: int, told: Mapping[str, str], text: str) -> str:
+    """What it answered, in one sentence: the status, its code or type, and its message."""
+    kind = http.unquoted(told.get("code") or told.get("type") or "", text)
+    why = http.unquoted(told.get("message", ""), text)
+    answered = f"'{name}' answered {status}" + (f" ({kind})" if kind else "") + (f": {why}" if why else "")
+    return answered if answered.endswith((".", "!", "?")) else answered + "."
 
 
-def _without(message: str, text: str) -> str:
-    """The message on one short line, unless it quotes the text: that belongs in no error."""
-    message = " ".join(message.split())[:300]
-    words = text[:24].strip()
-    return "" if words and words in message else message
+def _default_voice(settings: OpenAISettings) -> str:
+    return settings.voices[0] if settings.voices else "alloy"
 
 
 def _default_model(settings: OpenAISettings) -> str:

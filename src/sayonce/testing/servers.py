@@ -11,10 +11,11 @@ import uvicorn
 from starlette.types import ASGIApp
 
 
-def free_socket() -> socket.socket:
-    """A listening socket on a free port of this machine."""
+def free_socket(port: int = 0) -> socket.socket:
+    """A listening socket of this machine's, on a free port where none is asked for."""
     listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
     listener.listen(2_048)
     listener.setblocking(False)
     return listener

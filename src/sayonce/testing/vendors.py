@@ -11,7 +11,8 @@ import asyncio
 import hashlib
 import json
 import math
-import struct
+import sys
+from array import array
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
@@ -31,6 +32,11 @@ from sayonce.testing.servers import free_socket
 
 _RATE = 24_000
 _LETTERS_A_SECOND = 15
+_WORD = _RATE // 3  # samples
+_MODELS = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
+_MOST_CHARACTERS = 4096
+# What the real API takes; anything else it refuses.
+_FIELDS = frozenset(("model", "input", "voice", "response_format", "speed", "instructions", "stream_format"))
 
 
 @dataclass
@@ -49,6 +55,7 @@ class Behaviour:
     piece: int = 4_096  # bytes
     seconds: float | None = None  # how long the audio lasts, whatever the text
     key: str | None = None  # what must be sent as the key
+    further: list[str] = field(default_factory=list)  # fields that it takes beside OpenAI's
 
 
 @dataclass
@@ -73,6 +80,7 @@ class FakeVendors:
         self._app = Starlette(
             routes=[
                 Route("/v1/audio/speech", self._speech, methods=["POST"]),
+                Route("/v1/models", self._models, methods=["GET"]),
                 Route("/control", self._tell, methods=["GET"]),
                 Route("/control", self._control, methods=["POST"]),
             ]
@@ -93,12 +101,25 @@ class FakeVendors:
         self.behave(**{each.name: told[each.name] for each in fields(Behaviour) if each.name in told})
         return JSONResponse(asdict(self.behaviour))
 
+    async def _models(self, request: Request) -> Response:
+        if not self._knows(request):
+            return _WRONG_KEY
+        owned = {"object": "model", "created": 1_699_053_241, "owned_by": "openai-internal"}
+        return JSONResponse({"object": "list", "data": [{"id": model} | owned for model in _MODELS]})
+
+    def _knows(self, request: Request) -> bool:
+        key = self.behaviour.key
+        return key is None or request.headers.get("authorization") == f"Bearer {key}"
+
     async def _speech(self, request: Request) -> Response:
         body = await request.json()
         self._count(body)
         how = self.behaviour
-        if how.key is not None and request.headers.get("authorization") != f"Bearer {how.key}":
-            return _error(401, "Incorrect API key provided.", "invalid_api_key")
+        if not self._knows(request):
+            return _WRONG_KEY
+        wrong = _refusal(body, how.further)
+        if wrong is not None:
+            return wrong
         if how.times <= 0:
             how = Behaviour()
         self.behaviour.times -= 1
@@ -185,30 +206,57 @@ async def _gone(receive: Receive) -> None:
 def _audio(seed: str, seconds: float, audio_format: AudioFormat) -> bytes:
     """Tones that come and go as words do; which ones, the seed decides."""
     digest = hashlib.sha256(seed.encode()).digest()
-    samples = bytearray()
-    for n in range(int(seconds * _RATE)):
-        word = n // (_RATE // 3)
-        pitch = 120 + digest[word % 32]
-        loud = 9_000 * abs(math.sin(math.pi * (n % (_RATE // 3)) / (_RATE // 3)))
-        samples += struct.pack("<h", int(loud * math.sin(2 * math.pi * pitch * n / _RATE)))
+    words = -(-int(seconds * _RATE) // _WORD)
+    samples = b"".join(_word(120 + digest[word % 32]) for word in range(words))[: 2 * int(seconds * _RATE)]
     encoder = StreamEncoder(AudioFormat("pcm_s16le", "raw", _RATE), audio_format)
-    return finalise(encoder.feed(bytes(samples)) + encoder.finish(), audio_format)
+    return finalise(encoder.feed(samples) + encoder.finish(), audio_format)
 
 
-def _error(status: int, message: str, code: str) -> Response:
-    error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
+@lru_cache(maxsize=256)
+def _word(pitch: int) -> bytes:
+    """A third of a second of a tone of that pitch, in Hz, that comes and goes: 16-bit samples, little-endian."""
+    loud = (9_000 * math.sin(math.pi * n / _WORD) for n in range(_WORD))
+    samples = array("h", (int(each * math.sin(2 * math.pi * pitch * n / _RATE)) for n, each in enumerate(loud)))
+    if sys.byteorder == "big":
+        samples.byteswap()
+    return samples.tobytes()
+
+
+def _refusal(body: dict[str, Any], further: list[str]) -> Response | None:
+    """What the real API says to a body that is wrong; None where it is right. WIRE: OpenAI."""
+    for name in ("model", "input", "voice"):
+        if not body.get(name):
+            return _error(400, f"Missing required parameter: '{name}'.", "missing_required_parameter", name)
+    for name in body:
+        if name not in _FIELDS and name not in further:
+            return _error(400, f"Unknown parameter: '{name}'.", "unknown_parameter", name)
+    if len(body["input"]) > _MOST_CHARACTERS:
+        return _error(400, "String too long.", "string_above_max_length", "input")
+    if body.get("response_format", "mp3") not in BY_NAME:
+        return _error(400, "Unsupported format.", "invalid_value", "response_format")
+    if not 0.25 <= body.get("speed", 1) <= 4:
+        return _error(400, "Speed is out of range.", "invalid_value", "speed")
+    return None
+
+
+def _error(status: int, message: str, code: str, param: str | None = None) -> Response:
+    error = {"message": message, "type": "invalid_request_error", "param": param, "code": code}
     return JSONResponse({"error": error}, status)
+
+
+_WRONG_KEY = _error(401, "Incorrect API key provided.", "invalid_api_key")
 
 
 def main() -> None:
     """Serves until interrupted; the first line of its output is its base URL."""
     parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--first-byte", type=float, default=0.0)
     parser.add_argument("--pace", type=float, default=0.0)
     given = parser.parse_args()
     vendors = FakeVendors()
     vendors.behave(first_byte=given.first_byte, pace=given.pace)
-    listener = free_socket()
+    listener = free_socket(given.port)
     print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)  # noqa: T201
     server = uvicorn.Server(uvicorn.Config(vendors, log_level="error", lifespan="off", ws="none"))
     server.run([listener])

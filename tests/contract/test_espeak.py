@@ -1,4 +1,4 @@
-"""Our providers keep the contract: espeak with its real workers, OpenAI's dialect over a socket."""
+"""espeak keeps the contract, with its real workers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from typing import Any
 
 import psutil
@@ -16,8 +17,6 @@ from sayonce.errors import (
     InvalidRequest,
     InvalidSettings,
     ProviderError,
-    ProviderMisconfigured,
-    ProviderRateLimited,
     ProviderRefused,
     ProviderTimeout,
     ProviderUnavailable,
@@ -26,13 +25,8 @@ from sayonce.errors import (
 )
 from sayonce.providers import registry
 from sayonce.providers.contract import Provider
-from sayonce.providers.openai import identity_of
-from sayonce.speech.formats import MP3, PCM, WAV, AudioFormat
-from sayonce.speech.recipes import recipe_of
-from sayonce.speech.requests import SpeechRequest
-from sayonce.testing.providers import TEXT, ProviderContract
-from sayonce.testing.servers import serving
-from sayonce.testing.vendors import FakeVendors
+from sayonce.speech.formats import PCM, AudioFormat
+from sayonce.testing.providers import ProviderContract
 from tests.conftest import until
 
 RAW = AudioFormat("pcm_s16le", "raw", 22_050)
@@ -67,8 +61,8 @@ class TestEspeak(ProviderContract):
         assert {"Héllo", "wörld", "And", "too"} <= {word for word, _, _ in words}
         assert [start for _, start, _ in words] == sorted(start for _, start, _ in words)
         assert all(end >= start for _, start, end in words)
-        sentences = [text[m.first : m.first + m.length].strip() for m in marks if m.kind == "sentence"]
-        assert [sentence.rstrip(".") for sentence in sentences] == ["Héllo 🙂 wörld", "And 日本 too"]
+        sentences = [text[m.first : m.first + m.length] for m in marks if m.kind == "sentence"]
+        assert sentences == ["Héllo 🙂 wörld.", "And 日本 too."]
 
     @pytest.mark.parametrize("speed", [0.25, 0.5, 1.5, 2.0, 4.0])
     async def test_speed_is_kept(self, provider: Provider, speed: float) -> None:
@@ -121,6 +115,37 @@ class TestEspeak(ProviderContract):
                 lost.append(word)
             at += len(word) + 1
         assert lost == []
+
+    @pytest.mark.parametrize(
+        ("voice", "unit"),
+        [
+            *(("ja", "か"), ("ja", "漢"), ("de", "ba"), ("ko", "한"), ("ru", "ж"), ("en-us", "7"), ("en-us", "W")),
+            *(("en-us", "😀"), ("en-us", "👩\u200d❤️\u200d💋\u200d👨"), ("en-us", "a."), ("en-us", "あ")),
+        ],
+    )
+    async def test_nothing_of_a_text_without_spaces_is_left_out(
+        self, provider: Provider, voice: str, unit: str
+    ) -> None:
+        short, long = [
+            probe((await self.say(provider, self.recipe(provider, unit * n, voice=voice), PCM))[0], RAW).duration
+            for n in (60, 480)
+        ]
+        assert long / short > 6  # eight, but that digits are read in groups
+
+    async def test_what_it_leaves_out_all_the_same_is_refused(self, provider: Provider) -> None:
+        with pytest.raises(ProviderRefused, match="left words"):
+            await self.say(provider, self.recipe(provider, "One. " + '" ' * 350 + "two three"), PCM)
+        assert (await self.say(provider, self.recipe(provider), PCM))[0]
+
+    async def test_breaks_of_our_own_do_not_shift_the_words(self, provider: Provider) -> None:
+        text = "漢" * 100 + " " + "W" * 100 + " and then, at last. The end"
+        async with provider.speak(self.recipe(provider, text), RAW) as stream:
+            marks = [mark async for chunk in stream.chunks for mark in chunk.marks]
+        words = [text[mark.first : mark.first + mark.length] for mark in marks if mark.kind == "word"]
+        assert words[-6:] == ["and", "then", "at", "last", "The", "end"]
+        sentences = [text[mark.first : mark.first + mark.length] for mark in marks if mark.kind == "sentence"]
+        assert sentences == [text[: text.index(" The")], "The end"]
+        assert all(before.end <= after.start for before, after in pairwise(m for m in marks if m.kind == "word"))
 
     async def test_workers_know_no_secret(self, provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
@@ -231,143 +256,10 @@ class TestEspeak(ProviderContract):
         await until(lambda: not any(child.is_running() for child in children))
 
 
-class TestOpenAI(ProviderContract):
-    @pytest.fixture
-    async def vendors(self) -> AsyncIterator[tuple[FakeVendors, str]]:
-        self.vendors = FakeVendors()
-        async with serving(self.vendors) as url:
-            yield self.vendors, url
-
-    def slow_down(self) -> None:
-        self.vendors.behave(pace=0.05)
-
-    @pytest.fixture
-    async def provider(self, vendors: tuple[FakeVendors, str]) -> AsyncIterator[Provider]:
-        provider = registry.make("upstream", "openai", {"base_url": f"{vendors[1]}/v1", "api_key": "sk-x"})
-        yield provider
-        await provider.aclose()
-
-    async def test_what_is_sent(self, provider: Provider, vendors: tuple[FakeVendors, str]) -> None:
-        await self.say(provider, self.recipe(provider, " Two  words ", speed=1.5, instructions="Softly."), WAV)
-        assert vendors[0].counts.bodies == [
-            {
-                "model": "tts-1",
-                "input": "Two words",
-                "voice": "alloy",
-                "response_format": "wav",
-                "speed": 1.5,
-                "instructions": "Softly.",
-            }
-        ]
-
-    async def test_further_fields_must_be_named(self, vendors: tuple[FakeVendors, str]) -> None:
-        table: dict[str, Any] = {"base_url": f"{vendors[1]}/v1", "fields": ["seed", "language"]}
-        provider = registry.make("kokoro", "openai", table)
-        await self.say(provider, self.recipe(provider, language="de", options={"seed": 7}), MP3)
-        assert (vendors[0].counts.bodies[-1]["seed"], vendors[0].counts.bodies[-1]["language"]) == (7, "de")
-        with pytest.raises(InvalidRequest, match="seed, language"):
-            self.recipe(provider, options={"sed": 7})
-        with pytest.raises(InvalidRequest, match="pitch"):
-            self.recipe(provider, pitch=2.0)
-        await provider.aclose()
-
-    @pytest.mark.parametrize(
-        ("how", "wanted", "retryable"),
-        [
-            ({"status": 500}, ProviderUnavailable, True),
-            ({"status": 503}, ProviderUnavailable, True),
-            ({"status": 504}, ProviderTimeout, True),
-            ({"status": 401}, ProviderMisconfigured, False),
-            ({"status": 403}, ProviderMisconfigured, False),
-            ({"status": 302, "headers": {"location": "http://127.0.0.1:9/"}}, ProviderMisconfigured, False),
-            ({"status": 400}, ProviderRefused, False),
-            ({"status": 422}, ProviderRefused, False),
-            ({"status": 429}, ProviderRateLimited, True),
-            ({"status": 429, "error": {"code": "insufficient_quota"}}, ProviderUnavailable, False),
-            ({"trouble": "cut"}, ProviderUnavailable, True),
-            ({"trouble": "abort"}, ProviderUnavailable, True),
-            ({"trouble": "never"}, ProviderTimeout, True),
-        ],
-    )
-    async def test_its_errors(
-        self, vendors: tuple[FakeVendors, str], how: dict[str, Any], wanted: type[ProviderError], retryable: bool
-    ) -> None:
-        table = {"base_url": f"{vendors[1]}/v1", "first_byte_timeout": 0.5}
-        provider = registry.make("upstream", "openai", table)
-        vendors[0].behave(**how)
-        with pytest.raises(wanted) as failed:
-            await self.say(provider, self.recipe(provider), MP3)
-        assert (failed.value.provider, failed.value.retryable) == ("upstream", retryable)
-        await provider.aclose()
-
-    @pytest.mark.parametrize(
-        ("headers", "seconds"),
-        [
-            ({"retry-after": "7"}, 7.0),
-            ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
-            ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0),
-            ({"retry-after": "soon"}, None),
-            ({}, None),
-        ],
-    )
-    async def test_patience(
-        self, provider: Provider, vendors: tuple[FakeVendors, str], headers: dict[str, str], seconds: float | None
-    ) -> None:
-        vendors[0].behave(status=429, headers=headers)
-        with pytest.raises(ProviderRateLimited) as failed:
-            await self.say(provider, self.recipe(provider), MP3)
-        assert failed.value.retry_after == seconds
-
-    async def test_nobody_there(self) -> None:
-        provider = registry.make("gone", "openai", {"base_url": "http://127.0.0.1:9/v1"})
-        with pytest.raises(ProviderUnavailable, match="reached"):
-            await self.say(provider, self.recipe(provider), MP3)
-        await provider.aclose()
-
-    async def test_no_error_quotes_the_text(self, provider: Provider, vendors: tuple[FakeVendors, str]) -> None:
-        vendors[0].behave(status=400, error={"message": f"I will not say: {TEXT}"})
-        with pytest.raises(ProviderRefused) as failed:
-            await self.say(provider, self.recipe(provider), MP3)
-        assert "friend" not in str(failed.value)
-
-    async def test_native_formats(self, vendors: tuple[FakeVendors, str]) -> None:
-        only_mp3 = registry.make("a", "openai", {"formats": ["mp3"]})
-        some = registry.make("b", "openai", {"formats": ["mp3", "wav", "flac"]})
-        recipe = recipe_of(SpeechRequest(text="Hi."), only_mp3.upstream)
-        assert only_mp3.native_format(recipe, WAV) == MP3
-        assert (some.native_format(recipe, MP3), some.native_format(recipe, PCM)) == (MP3, WAV)
-
-    def test_prices(self) -> None:
-        openai = registry.make("openai", "openai", {"api_key": "x"})
-        recipe = recipe_of(SpeechRequest(text="a" * 1_000, model="tts-1-hd"), openai.upstream)
-        assert openai.price(recipe) == pytest.approx(0.03)
-        elsewhere = registry.make("b", "openai", {"base_url": "http://x/v1"})
-        assert elsewhere.price(recipe) is None
-        priced = registry.make("c", "openai", {"base_url": "http://x/v1", "price": 2})
-        assert priced.price(recipe) == pytest.approx(0.002)
-
-
-def test_identities() -> None:
-    assert identity_of("https://api.openai.com/v1") == "openai:api.openai.com:443/v1"
-    assert identity_of("http://localhost:8880/v1/") == "openai:localhost:8880/v1"
-
-
 @pytest.mark.parametrize(
     "table",
-    [
-        {"base_url": "ftp://x"},
-        {"base_url": "http://user@x/v1"},
-        {"formats": ["mp9"]},
-        {"price": -1},
-        {"colour": "red"},
-        {"max_characters": 0},
-    ],
+    [{"voice": "nobody"}, {"voice": 7}, {"identity": ""}, {"workers": 0}, {"colour": "red"}],
 )
 def test_wrong_settings_are_named(table: dict[str, Any]) -> None:
-    with pytest.raises(InvalidSettings, match=f"{next(iter(table))}.*'mine'"):
-        registry.make("mine", "openai", table)
-
-
-def test_an_unknown_provider_names_those_there_are() -> None:
-    with pytest.raises(InvalidSettings, match="espeak, openai"):
-        registry.make("mine", "nobody", {})
+    with pytest.raises(InvalidSettings, match=f"'local'.*{next(iter(table))}|{next(iter(table))}.*'local'"):
+        registry.make("local", "espeak", table)
