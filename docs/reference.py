@@ -51,7 +51,7 @@ JSON: `SAYONCE_UPSTREAMS__KOKORO__VOICES='["af_heart", "af_nicole"]'`.
 | `base_url` | OpenAI's own | where it is, up to and with `/v1` |
 | `api_key` | none | sent as `Authorization: Bearer …` |
 | `identity` | provider, host, port and path | what makes its voice its own: another identity is another recipe |
-| `model`, `voice`, `language` | the first of `models` (`tts-1`); of `voices` (`alloy`); none | where none is asked for |
+| `model`, `voice`, `language` | first of `models` or `tts-1`, first of `voices` or `alloy`, none | the defaults |
 | `models`, `voices` | any is passed on | those there are; others are refused before a call |
 | `fields` | none | further fields of the body that it accepts |
 | `formats` | all of OpenAI's | those that it can make; others are transcoded |
