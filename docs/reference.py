@@ -46,20 +46,27 @@ price = 0.0
 In the environment two underscores go one table down: `SAYONCE_UPSTREAMS__KOKORO__BASE_URL=…`; lists are written as
 JSON: `SAYONCE_UPSTREAMS__KOKORO__VOICES='["af_heart", "af_nicole"]'`.
 
-| with `provider = "openai"` | default | what it is |
+| with any provider over HTTP | default | what it is |
 | --- | --- | --- |
-| `base_url` | OpenAI's own | where it is, up to and with `/v1` |
-| `api_key` | none | sent as `Authorization: Bearer …` |
+| `base_url` | the vendor's own | where it is |
+| `api_key` | none | the key, sent in the vendor's own header |
 | `identity` | provider, host, port and path | what makes its voice its own: another identity is another recipe |
-| `model`, `voice`, `language` | first of `models` or `tts-1`, first of `voices` or `alloy`, none | the defaults |
-| `models`, `voices` | any is passed on | those there are; others are refused before a call |
-| `fields` | none | further fields of the body that it accepts |
-| `formats` | all of OpenAI's | those that it can make; others are transcoded |
-| `price` | OpenAI's list price there, else unknown | USD per million characters |
-| `max_characters` | `4096` | the longest text it takes |
+| `model`, `voice`, `language` | the provider's, see below | where a request names none |
+| `voices` | any is passed on | those there are; others are refused before a call |
+| `price` | the list price, if it has one | USD per million characters |
+| `max_characters` | the vendor's limit | the longest text it takes |
 | `headers` | none | further headers |
 | `connect_timeout`, `first_byte_timeout` | `5`, `30` | seconds |
 | `connections` | `64` | the most at a time |
+| `concurrency` | no limit | the most requests at a time with this key; further ones wait for their turn |
+
+| with `provider = "openai"` | default | what it is |
+| --- | --- | --- |
+| `base_url` | OpenAI's own | up to and with `/v1` |
+| `model`, `voice` | first of `models` or `tts-1`, first of `voices` or `alloy` | the defaults |
+| `models` | any is passed on | those there are; others are refused before a call |
+| `fields` | none | further fields of the body that it accepts |
+| `formats` | all of OpenAI's | those that it can make; others are transcoded |
 
 | with `provider = "espeak"` | default | what it is |
 | --- | --- | --- |

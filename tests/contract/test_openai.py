@@ -21,7 +21,7 @@ from sayonce.errors import (
 )
 from sayonce.providers import registry
 from sayonce.providers.contract import Provider
-from sayonce.providers.openai import identity_of
+from sayonce.providers.vendor import identity_of
 from sayonce.speech.formats import BY_NAME, MP3, PCM, WAV, AudioFormat
 from sayonce.speech.recipes import recipe_of
 from sayonce.speech.requests import SpeechRequest
@@ -181,8 +181,8 @@ class TestOpenAI(ProviderContract):
 
 
 def test_identities() -> None:
-    assert identity_of("https://api.openai.com/v1") == "openai:api.openai.com:443/v1"
-    assert identity_of("http://localhost:8880/v1/") == "openai:localhost:8880/v1"
+    assert identity_of("openai", "https://api.openai.com/v1") == "openai:api.openai.com:443/v1"
+    assert identity_of("openai", "http://localhost:8880/v1/") == "openai:localhost:8880/v1"
 
 
 @pytest.mark.parametrize(

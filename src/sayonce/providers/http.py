@@ -27,6 +27,7 @@ _LONGEST_PATIENCE = 86_400.0
 # What a URL may be made of (RFC 3986), a word, and a header's name (RFC 9110).
 _URL = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
 _WORD = re.compile(r"[^\W_]+")
+_OTHER_WORDS = {"message": ("msg", "err_msg"), "code": ("status", "err_code", "category")}
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
 
 
@@ -125,7 +126,8 @@ def told(raw: bytes) -> Mapping[str, str]:
     """What an error's body says: its `message`, `type`, `param` and `code`, as far as there are such.
 
     OpenAI sends `{"error": {…}}`; servers of its dialect `{"error": "…"}`, or FastAPI's `{"detail": …}` with a
-    text, an object or a list of objects in it."""
+    text, an object or a list of objects in it, as ElevenLabs and Replicate do; Deepgram `{"err_code", "err_msg"}`.
+    """
     try:
         said = json.loads(raw)
     except (ValueError, RecursionError):  # no JSON, or JSON that nests deeper than anyone means
@@ -136,8 +138,15 @@ def told(raw: bytes) -> Mapping[str, str]:
         said = said[0] if said else {}
     if not isinstance(said, dict):
         return {"message": said} if isinstance(said, str) else {}
-    said = {"message": said.get("msg")} | said
-    return {key: str(value) for key, value in said.items() if isinstance(value, str | int)}
+    return _in_one_tongue({key: str(value) for key, value in said.items() if isinstance(value, str | int)})
+
+
+def _in_one_tongue(said: dict[str, str]) -> Mapping[str, str]:
+    for word, others in _OTHER_WORDS.items():
+        found = next((said[other] for other in (word, *others) if other in said), None)
+        if found is not None:
+            said[word] = found
+    return said
 
 
 def unquoted(message: str, text: str) -> str:

@@ -1,0 +1,260 @@
+"""What all vendors over HTTP have in common: their settings' base, one pooled client each, as many requests at a time
+as their key allows, and one table from what they answer to our errors."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from difflib import get_close_matches
+from typing import Any, ClassVar, Generic, Self, TypeVar
+from urllib.parse import urlsplit
+
+import anyio
+import httpx
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from sayonce.errors import (
+    BrokenAudio,
+    InvalidRequest,
+    InvalidSettings,
+    ProviderError,
+    ProviderMisconfigured,
+    ProviderRateLimited,
+    ProviderRefused,
+    ProviderTimeout,
+    ProviderUnavailable,
+    TextTooLong,
+    UnknownVoice,
+)
+from sayonce.providers import http
+from sayonce.providers.contract import Provider, Voice
+from sayonce.speech.chunks import Chunk
+from sayonce.speech.recipes import Recipe
+from sayonce.speech.requests import Upstream
+
+# What vendors call an account that has nothing left; more tries do not help before somebody pays.
+_NO_QUOTA = frozenset(("insufficient_quota", "quota_exceeded", "ASR_PAYMENT_REQUIRED", "PAYMENT_REQUIRED"))
+
+
+class VendorSettings(BaseModel):
+    """One upstream's table in the settings. Empty `voices`: any is passed on."""
+
+    # An error's own text would show what was given, and so a key.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    base_url: str
+    api_key: SecretStr | None = None
+    identity: str | None = None
+    model: str | None = None
+    voice: str | None = None
+    language: str | None = None
+    voices: tuple[str, ...] = ()
+    price: float | None = Field(default=None, ge=0)  # USD per million characters
+    max_characters: int = Field(default=4096, ge=1)
+    headers: Mapping[str, SecretStr] = Field(default_factory=dict)
+    connect_timeout: float = Field(default=5.0, gt=0)
+    first_byte_timeout: float = Field(default=30.0, gt=0)
+    connections: int = Field(default=64, ge=1)
+    concurrency: int | None = Field(default=None, ge=1)  # requests at a time; further ones wait for their turn
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_http(cls, url: str) -> str:
+        return http.base_url(url)
+
+    @field_validator("api_key")
+    @classmethod
+    def _can_be_sent(cls, key: SecretStr | None) -> SecretStr | None:
+        return None if key is None else http.secret(key)
+
+    @field_validator("headers")
+    @classmethod
+    def _are_headers(cls, headers: Mapping[str, SecretStr]) -> Mapping[str, SecretStr]:
+        return {http.header_name(name): http.secret(value) or SecretStr("") for name, value in headers.items()}
+
+    def authorization(self, name: str, scheme: str = "") -> dict[str, str]:
+        """The header that carries the key, where there is one."""
+        key = self.api_key
+        return {} if key is None else {name: f"{scheme} {key.get_secret_value()}".strip()}
+
+
+S = TypeVar("S", bound=VendorSettings)
+
+
+class Vendor(Provider, Generic[S]):
+    """One upstream over HTTP."""
+
+    #: The model of its table in the settings.
+    settings_model: ClassVar[type[VendorSettings]]
+
+    def __init__(self, name: str, settings: S, *, voice: str | None = None, model: str | None = None) -> None:
+        """`voice` and `model` are what a request that names none is given, unless the settings tell others."""
+        self.settings = settings
+        self.max_characters = settings.max_characters
+        self.upstream = Upstream(
+            name,
+            settings.identity or identity_of(self.name, settings.base_url),
+            model=settings.model or model,
+            voice=settings.voice or voice,
+            language=settings.language,
+        )
+        limits = http.Limits(
+            connect=settings.connect_timeout,
+            first_byte=settings.first_byte_timeout,
+            connections=settings.connections,
+        )
+        plain = {header: value.get_secret_value() for header, value in settings.headers.items()}
+        self._client = http.client(limits, plain | self._headers() | {"accept-encoding": "identity"})
+        self._turns = anyio.CapacityLimiter(settings.concurrency or math.inf)
+
+    @classmethod
+    def from_settings(cls, name: str, table: Mapping[str, object]) -> Self:
+        try:
+            settings = cls.settings_model.model_validate(dict(table))
+        except ValidationError as error:
+            wrong = error.errors(include_input=False, include_url=False)[0]
+            where = ".".join(str(part) for part in wrong["loc"])
+            why = wrong["msg"].removeprefix("Value error, ")
+            raise InvalidSettings(
+                f"The setting '{where}' of the upstream '{name}' is wrong: {why}.",
+                remedy=f"Mend it in [upstreams.{name}]; docs/settings.md has them all.",
+            ) from error
+        return cls(name, settings)  # type: ignore[arg-type]
+
+    @abstractmethod
+    def _headers(self) -> dict[str, str]:
+        """What every request carries, the key above all."""
+
+    async def voices(self) -> Sequence[Voice] | None:
+        return tuple(Voice(voice, voice) for voice in self.settings.voices) or None
+
+    def models(self) -> Sequence[str]:
+        return ()
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+    # ── beforehand ───────────────────────────────────────────────────────────────────────────────
+
+    def _refuse_long(self, text: str) -> None:
+        most = self.settings.max_characters
+        if len(text) > most:
+            raise TextTooLong(
+                f"The text has {len(text)} characters.",
+                param="input",
+                remedy=f"'{self.upstream.name}' takes {most}: send it in parts.",
+            )
+
+    def _refuse_voice(self, voice: str | None) -> None:
+        declared = self.settings.voices
+        if voice is None:
+            raise InvalidRequest("No voice is given.", param="voice", remedy="Send 'voice'.")
+        if declared and voice not in declared:
+            near = get_close_matches(voice, declared, n=5, cutoff=0.4) or declared[:8]
+            raise UnknownVoice(
+                f"'{self.upstream.name}' has no voice of that name.",
+                param="voice",
+                remedy=f"Near it: {', '.join(near)}.",
+            )
+
+    def _refuse_speed(self, speed: str, slowest: float, fastest: float) -> None:
+        if not slowest <= float(speed) <= fastest:
+            raise InvalidRequest(
+                "The speed is out of range.", param="speed", remedy=f"Use {slowest:g} to {fastest:g}."
+            )
+
+    def _refuse_fields(self, given: Mapping[str, bool], taken: Sequence[str] = ()) -> None:
+        """InvalidRequest for the first field that is given and not taken."""
+        for field, there in given.items():
+            if there and field not in taken:
+                raise InvalidRequest(
+                    f"'{self.upstream.name}' takes no field {field!r}.",
+                    param=field,
+                    remedy=f"It takes: {', '.join(taken)}." if taken else "Leave it out.",
+                )
+
+    # ── on the wire ──────────────────────────────────────────────────────────────────────────────
+
+    @asynccontextmanager
+    async def _asked(self, request: httpx.Request, recipe: Recipe) -> AsyncIterator[httpx.Response]:
+        """The answer to a request, when it is a success and no text; its body is yet to come. Whatever else was
+        answered is a ProviderError. Waits for its turn."""
+        name = self.upstream.name
+        turn = object()
+        await self._turns.acquire_on_behalf_of(turn)
+        try:
+            async with http.translated(name):
+                response = await self._client.send(request, stream=True)
+            try:
+                if not response.is_success:
+                    raise await self._error(response, recipe)
+                yield response
+            finally:
+                await response.aclose()
+        finally:
+            self._turns.release_on_behalf_of(turn)
+
+    async def _error(self, response: httpx.Response, recipe: Recipe) -> ProviderError:
+        async with http.translated(self.upstream.name):
+            told = http.told(await http.start_of(response))
+        return translate(self.upstream.name, response, told, recipe.text)
+
+    async def _chunks(self, response: httpx.Response) -> AsyncIterator[Chunk]:
+        """The body as it comes; BrokenAudio where there is none."""
+        empty, name = True, self.upstream.name
+        async for data in http.body(response, name):
+            empty = empty and not data
+            yield Chunk(data)
+        if empty:
+            raise BrokenAudio(f"'{name}' answered with an empty body.", provider=name, remedy="Try again.")
+
+
+def identity_of(provider: str, base_url: str) -> str:
+    """The default identity: the provider and the base URL's host, port and path."""
+    parts = urlsplit(base_url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return f"{provider}:{parts.hostname}:{port}{parts.path.rstrip('/')}"
+
+
+def translate(name: str, response: httpx.Response, told: Mapping[str, str], text: str) -> ProviderError:
+    """An answer that is no success, as our error. `told` is what the upstream says of it."""
+    status = response.status_code
+    said = _said(name, status, told, text)
+    again: dict[str, Any] = {"provider": name, "remedy": "Try again."}
+    if _NO_QUOTA & {told.get("code"), told.get("type")} or status == 402:
+        return ProviderUnavailable(
+            f"The account at '{name}' has no quota left.",
+            provider=name,
+            retryable=False,
+            remedy="Top it up there.",
+        )
+    if status in (401, 403):
+        return ProviderMisconfigured(
+            f"'{name}' does not accept the gateway's key ({status}).", provider=name, remedy="Set its key anew."
+        )
+    if status == 429:
+        return ProviderRateLimited(
+            f"'{name}' asks for fewer requests.",
+            provider=name,
+            retry_after=http.retry_after(response.headers),
+            remedy="Try again later.",
+        )
+    if status in (408, 504):
+        return ProviderTimeout(said, **again)
+    if status >= 500:
+        return ProviderUnavailable(said, **again)
+    if 300 <= status < 400:
+        return ProviderMisconfigured(
+            f"'{name}' answers with a redirect.", provider=name, remedy="Set its base URL to where it really is."
+        )
+    return ProviderRefused(said, provider=name, remedy="Change the request.")
+
+
+def _said(name: str, status: int, told: Mapping[str, str], text: str) -> str:
+    """What it answered, in one sentence: the status, its code or type, and its message."""
+    kind = http.unquoted(told.get("code") or told.get("type") or "", text)
+    why = http.unquoted(told.get("message", ""), text)
+    answered = f"'{name}' answered {status}" + (f" ({kind})" if kind else "") + (f": {why}" if why else "")
+    return answered if answered.endswith((".", "!", "?")) else answered + "."

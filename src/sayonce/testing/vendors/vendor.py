@@ -1,0 +1,150 @@
+"""One fake vendor: what all of them have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from sayonce.speech.formats import AudioFormat
+from sayonce.testing.vendors.behaviour import Behaviour, Counts
+from sayonce.testing.vendors.sound import audio, length_of
+
+
+@dataclass(frozen=True)
+class Speech:
+    """What is to be said, once the vendor has understood the request. `seed` is all that alters the sound."""
+
+    text: str
+    seed: Mapping[str, Any]
+    format: AudioFormat
+    content_type: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class FakeVendor(ABC):
+    """Two equal requests get equal bytes; texts and voices that differ get different ones."""
+
+    name: ClassVar[str]
+
+    def __init__(self) -> None:
+        self.behaviour = Behaviour()
+        self.counts = Counts()
+
+    def behave(self, **how: Any) -> None:
+        """From now on so, and all else as usual."""
+        self.behaviour = Behaviour(**how)
+
+    @abstractmethod
+    def routes(self) -> list[Route]:
+        """Its paths."""
+
+    @abstractmethod
+    def error(self, status: int, how: Behaviour) -> Response:
+        """What it answers when it was told to fail."""
+
+    @abstractmethod
+    def key_of(self, request: Request) -> str | None:
+        """The key that was sent."""
+
+    def knows(self, request: Request) -> bool:
+        """Whether the key is right."""
+        return self.behaviour.key is None or self.key_of(request) == self.behaviour.key
+
+    def speak(self, speech: Speech, answering: type[Speaking] | None = None) -> Response:
+        """The answer to a request that is right."""
+        how = self.behaviour if self.behaviour.times > 0 else Behaviour(further=self.behaviour.further)
+        self.behaviour = replace(self.behaviour, times=self.behaviour.times - 1)
+        if how.status != 200:
+            return self.error(how.status, how)
+        return (answering or Speaking)(self.counts, speech, how)
+
+
+class Speaking(Response):
+    """One spoken answer. Who leaves before its end ends it."""
+
+    def __init__(self, counts: Counts, speech: Speech, how: Behaviour) -> None:
+        super().__init__()
+        self._counts = counts
+        self._speech = speech
+        self._how = how
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        counts = self._counts
+        counts.running += 1
+        counts.most_at_once = max(counts.most_at_once, counts.running)
+        gone = asyncio.ensure_future(_gone(receive))
+        speaking = asyncio.ensure_future(self._speak(scope, send))
+        try:
+            await asyncio.wait({gone, speaking}, return_when=asyncio.FIRST_COMPLETED)
+            if speaking.done():
+                speaking.result()
+                counts.finished += 1
+        finally:
+            gone.cancel()
+            speaking.cancel()
+            counts.running -= 1
+
+    def packed(self, sound: bytes) -> tuple[str, bytes]:
+        """The content type and the body that carries the audio, as the vendor packs it."""
+        return self._speech.content_type, sound
+
+    async def _speak(self, scope: Scope, send: Send) -> None:
+        how, speech = self._how, self._speech
+        if how.trouble == "never":
+            await asyncio.Event().wait()
+        await asyncio.sleep(how.first_byte)
+        if how.trouble == "reset":
+            raise ConnectionResetError("as it was told to")  # the server closes the connection without an answer
+        kind, body = self._troubled(*self.packed(self._sound()))
+        headers = [(b"content-type", kind.encode())]
+        headers += [(name.encode(), value.encode()) for name, value in {**speech.headers, **how.headers}.items()]
+        if how.trouble == "cut":
+            headers.append((b"content-length", b"%d" % len(body)))
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        most = len(body) // 2 if how.trouble in ("cut", "abort") else len(body)
+        async for piece in _pieces(body[:most], how):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        if how.trouble not in ("cut", "abort"):
+            await send({"type": "http.response.body", "body": b""})
+
+    def _sound(self) -> bytes:
+        how, speech = self._how, self._speech
+        seed = json.dumps(dict(speech.seed), sort_keys=True)
+        seconds = length_of(speech.text) if how.seconds is None else how.seconds
+        if how.trouble == "garbage":
+            return hashlib.shake_256(seed.encode()).digest(8_000)
+        sound = audio(seed, seconds, speech.format)
+        return sound[: len(sound) // 2 + 7] if how.trouble == "half" else sound
+
+    def _troubled(self, kind: str, body: bytes) -> tuple[str, bytes]:
+        match self._how.trouble:
+            case "html":
+                return "text/html", b"<html><body>Bad gateway</body></html>"
+            case "json":
+                return "application/json", b'{"error": {"message": "As it was told to."}}'
+            case "empty":
+                return kind, b""
+            case _:
+                return kind, body
+
+
+async def _pieces(body: bytes, how: Behaviour) -> AsyncIterator[bytes]:
+    for at in range(0, len(body), how.piece):
+        if at and how.pace:
+            await asyncio.sleep(how.pace)
+        yield body[at : at + how.piece]
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
