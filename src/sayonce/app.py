@@ -15,7 +15,7 @@ from sayonce.access.gate import Gate
 from sayonce.access.limits import RateLimits
 from sayonce.access.loopback import is_loopback
 from sayonce.access.urls import UrlSigner
-from sayonce.cache.cast import Cast
+from sayonce.cache.cast import Cast, Customs, Missing
 from sayonce.cache.engine import Engine
 from sayonce.cache.finder import Finder
 from sayonce.cache.hot import HotTier
@@ -28,10 +28,12 @@ from sayonce.catalog.records import Change
 from sayonce.catalog.sqlite import SqliteDatabase
 from sayonce.cluster.catalog_leases import CatalogLeases
 from sayonce.cluster.feed import ChangeFeed
-from sayonce.errors import CatalogError, CatalogUnavailable, InvalidSettings, MissingExtra
+from sayonce.errors import CatalogError, CatalogUnavailable, InvalidSettings, MissingExtra, ProviderMisconfigured
 from sayonce.providers import registry as providers
+from sayonce.providers.breaker import Breaker, Rules, State
+from sayonce.providers.chain import Voices
 from sayonce.providers.contract import Provider
-from sayonce.settings import Settings
+from sayonce.settings import VENDORS, Settings, environment
 from sayonce.storage import registry as storages
 from sayonce.storage.contract import Storage
 from sayonce.storage.paths import PathTemplate
@@ -44,6 +46,8 @@ Clock = Callable[[], float]
 VERSION = version("sayonce")
 
 _log = get_logger("sayonce.app")
+
+_OPEN = {State.CLOSED: 0.0, State.HALF_OPEN: 0.5, State.OPEN: 1.0}
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ async def running(settings: Settings, clock: Clock = time.time) -> AsyncIterator
         speakers, missing = _upstreams(settings)
         for speaker in speakers.values():
             stack.push_async_callback(speaker.aclose)
-        cast = Cast(speakers, settings.speaker, settings.keep, missing)
+        cast = Cast(speakers, _customs(settings), _breakers(settings, speakers), missing)
         gateway = _joined(settings, _Stock(catalog, places, cast, await _names(catalog), clock))
         stack.push_async_callback(_wind_down, gateway)
         async with _background(gateway):
@@ -161,9 +165,33 @@ def _terms(settings: Settings) -> Terms:
     )
 
 
-def _upstreams(settings: Settings) -> tuple[dict[str, Provider], dict[str, MissingExtra]]:
+def _customs(settings: Settings) -> Customs:
+    chain = settings.chain or (settings.speaker,)
+    if settings.speaker not in chain:
+        raise InvalidSettings(
+            f"The default upstream '{settings.speaker}' is not in the chain.",
+            remedy="Set one of the two; who speaks first in the chain is the default.",
+        )
+    chain = chain[chain.index(settings.speaker) :]
+    return Customs(chain, Voices(settings.voices), settings.keep, settings.deadline)
+
+
+def _breakers(settings: Settings, speakers: Mapping[str, Provider]) -> dict[str, Breaker]:
+    rules = Rules(settings.breaker_failures, rest=settings.breaker_rest)
+    return {name: Breaker(name, rules) for name in speakers}
+
+
+def _unset() -> dict[str, Missing]:
+    """The vendors that could be there, and what to set for each."""
+    return {
+        name: ProviderMisconfigured(f"'{name}' is not set up.", provider=name, remedy=f"Set {environment(key)}.")
+        for name, (key, _) in VENDORS.items()
+    }
+
+
+def _upstreams(settings: Settings) -> tuple[dict[str, Provider], dict[str, Missing]]:
     speakers: dict[str, Provider] = {}
-    missing: dict[str, MissingExtra] = {}
+    missing: dict[str, Missing] = _unset()
     for name, table in settings.all_upstreams.items():
         try:
             speakers[name] = providers.make(name, _kind(name, table, "provider"), _without(table, "provider"))
@@ -171,12 +199,12 @@ def _upstreams(settings: Settings) -> tuple[dict[str, Provider], dict[str, Missi
             if name in settings.upstreams:
                 raise
             missing[name] = error  # it is only implied: whoever asks for it is told what to install
-    if settings.speaker not in speakers | missing:
-        raise InvalidSettings(
-            f"The default upstream '{settings.speaker}' is not configured.",
-            remedy=f"There are: {', '.join(sorted(speakers))}.",
-        )
-    return speakers, missing
+    for name in (settings.speaker, *settings.chain):
+        if name not in speakers | missing:
+            raise InvalidSettings(
+                f"The upstream '{name}' is not configured.", remedy=f"There are: {', '.join(sorted(speakers))}."
+            )
+    return speakers, {name: why for name, why in missing.items() if name not in speakers}
 
 
 def _storages(settings: Settings) -> dict[str, Storage]:
@@ -245,4 +273,10 @@ def _measure(gateway: Gateway) -> None:
     watch("sayonce_memory_entries", "Clips in memory.", lambda: gateway.hot.entries)
     watch("sayonce_memory_bytes", "What they take.", lambda: gateway.hot.weight)
     watch("sayonce_feed_lag_seconds", "Since the change log was last read.", lambda: gateway.feed.lag)
+    breakers = gateway.cast.breakers
+    gateway.watch.metrics.watch_upstreams(
+        "sayonce_upstream_open",
+        "Whether an upstream is left alone since it failed: 0 no, 0.5 a probe is due or out, 1 yes.",
+        lambda: {name: _OPEN[breaker.state] for name, breaker in breakers.items()},
+    )
     watch("sayonce_storage_writable", "Whether the last blob could be written.", lambda: gateway.shelf.writable)

@@ -8,7 +8,7 @@ async with EmbeddedClient() as say:                                        # in 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from types import TracebackType
@@ -19,7 +19,7 @@ import httpx
 from sayonce.app import Gateway, running
 from sayonce.audio.formats import format_of
 from sayonce.cache.answers import Live, whole
-from sayonce.cache.orders import Order, Steering
+from sayonce.cache.orders import Chain, Steering
 from sayonce.errors import GatewayRefused, ProviderUnavailable, SayonceError
 from sayonce.settings import Settings, load
 from sayonce.speech.canonical import Json
@@ -50,6 +50,7 @@ class Manner:
     scope: str = "tenant"
     user: str | None = None
     session: str | None = None
+    chain: Sequence[str] = ()
     format: str = "mp3"
     no_store: bool = False
     no_cache: bool = False
@@ -151,17 +152,17 @@ class EmbeddedClient(Speaker):
 
     async def _say(self, text: str, manner: Manner) -> tuple[Spoken, AsyncIterator[bytes]]:
         gateway = await self.gateway()
-        order = order_of(gateway, text, manner)
-        answer = await gateway.engine.say(order)
+        answer = await gateway.engine.say(chain_of(gateway, text, manner))
+        order = answer.order
         heard = Spoken(b"", answer.outcome, order.provider.upstream.name, order.content_hash.hex())
         if isinstance(answer, Live):
             return heard, answer.pieces()
         return heard, _one((await whole(answer)).data)
 
 
-def order_of(gateway: Gateway, text: str, manner: Manner) -> Order:
-    """The order of a text, said by the tenant `default` in this process."""
-    return gateway.cast.order(_request(text, manner), _steering(manner))
+def chain_of(gateway: Gateway, text: str, manner: Manner) -> Chain:
+    """The orders of a text, said by the tenant `default` in this process."""
+    return gateway.cast.chain(_request(text, manner), _steering(manner), manner.chain)
 
 
 def _body(text: str, manner: Manner) -> dict[str, Any]:
@@ -177,6 +178,7 @@ def _body(text: str, manner: Manner) -> dict[str, Any]:
         "scope": manner.scope,
         "user": manner.user,
         "session": manner.session,
+        "chain": list(manner.chain) or None,
     }
     return {name: value for name, value in given.items() if value is not None} | dict(manner.options or {})
 

@@ -21,6 +21,8 @@
     │       └── BudgetSpent           the tenant's, or the emergency, spending cap is reached
     ├── ProviderError                 carries `provider`: who was to speak
     │   ├── ProviderUnavailable       unreachable, or it failed
+    │   │   ├── ProviderResting       it failed too often and is left alone; `retry_after` says for how long
+    │   │   └── NobodySpoke           every provider of the chain failed; tells each one's reason
     │   ├── ProviderTimeout           it did not answer in time
     │   ├── ProviderRateLimited       it asks for patience; `retry_after` says for how long
     │   ├── ProviderRefused           it says that this request is wrong
@@ -43,6 +45,7 @@ Every error says what happened, to what, and what to do about it. No message car
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -179,6 +182,31 @@ class ProviderUnavailable(ProviderError):
     status = 503
     code = "provider_unavailable"
     retryable = True
+
+
+class ProviderResting(ProviderUnavailable):
+    """`retry_after` is in seconds."""
+
+    code = "provider_resting"
+
+    def __init__(self, message: str, *, provider: str, retry_after: float, remedy: str = "") -> None:
+        super().__init__(message, provider=provider, remedy=remedy)
+        self.retry_after = retry_after
+
+
+class NobodySpoke(ProviderUnavailable):
+    """`reasons` are the errors of the chain's providers, in its order."""
+
+    code = "no_provider_available"
+
+    def __init__(self, reasons: Sequence[ProviderError]) -> None:
+        super().__init__(
+            "No provider could speak. " + " ".join(reason.message for reason in reasons),
+            provider=",".join(reason.provider for reason in reasons),
+            retryable=any(reason.retryable for reason in reasons),
+            remedy="Try again in a moment.",
+        )
+        self.reasons = tuple(reasons)
 
 
 class ProviderTimeout(ProviderError):

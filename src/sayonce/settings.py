@@ -59,6 +59,14 @@ def _list(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+#: The vendors that are implied by a key or an address, and the settings that hold these.
+VENDORS = {
+    "openai": ("openai_api_key", "openai_base_url"),
+    "elevenlabs": ("elevenlabs_api_key", "elevenlabs_base_url"),
+    "deepgram": ("deepgram_api_key", "deepgram_base_url"),
+    "replicate": ("replicate_api_token", "replicate_base_url"),
+}
+
 Size = Annotated[int, BeforeValidator(_size), Field(ge=0)]
 Span = Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_span)]
 Table = dict[str, dict[str, Any]]
@@ -101,8 +109,45 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("OPENAI_BASE_URL", "openai_base_url"),
         description="Where the upstream `openai` is, if not at OpenAI.",
     )
+    elevenlabs_api_key: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("ELEVENLABS_API_KEY", "elevenlabs_api_key"),
+        description="The key of the upstream `elevenlabs`.",
+    )
+    elevenlabs_base_url: str | None = Field(
+        None, description="Where the upstream `elevenlabs` is, if not at ElevenLabs."
+    )
+    deepgram_api_key: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("DEEPGRAM_API_KEY", "deepgram_api_key"),
+        description="The key of the upstream `deepgram`.",
+    )
+    deepgram_base_url: str | None = Field(None, description="Where the upstream `deepgram` is, if not at Deepgram.")
+    replicate_api_token: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("REPLICATE_API_TOKEN", "replicate_api_token"),
+        description="The token of the upstream `replicate`.",
+    )
+    replicate_base_url: str | None = Field(
+        None, description="Where the upstream `replicate` is, if not at Replicate."
+    )
     default_upstream: str | None = Field(
-        None, description="Who speaks where a request names nobody: `openai` if it is configured, else `espeak`."
+        None,
+        description="Who speaks where a request names nobody: the first of `chain`, else `openai` if it is "
+        "configured, else `espeak`.",
+    )
+    chain: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_list)] = Field(
+        (), description="Who speaks, and who in whose place when that fails, with commas between."
+    )
+    voices: dict[str, dict[str, str]] = Field(
+        {}, description="Which voice stands for which: a table `upstream/voice`, with a voice for each substitute."
+    )
+    deadline: float = Field(60.0, gt=0, description="Within how many seconds the first byte must come, of anybody.")
+    breaker_failures: int = Field(
+        5, ge=1, description="After how many failures in a row an upstream is left alone for a while."
+    )
+    breaker_rest: float = Field(
+        10.0, gt=0, description="For how long, before it is tried once; doubles while that fails."
     )
     upstreams: Table = Field(
         {}, description="Who speaks: a table a name, with `provider` and that provider's settings."
@@ -169,16 +214,17 @@ class Settings(BaseSettings):
     @property
     def speaker(self) -> str:
         """Who speaks where a request names nobody."""
-        return self.default_upstream or ("openai" if "openai" in self.all_upstreams else "espeak")
+        first = self.default_upstream or next(iter(self.chain), None)
+        return first or ("openai" if "openai" in self.all_upstreams else "espeak")
 
     @property
     def all_upstreams(self) -> Table:
-        """The configured upstreams, with those that are implied: `openai` by its key or address, and `espeak`."""
+        """The configured upstreams, with those that are implied: a vendor by its key or address, and `espeak`."""
         tables: Table = {"espeak": {"provider": "espeak"}}
-        if self.openai_api_key is not None or self.openai_base_url is not None:
-            tables["openai"] = {"provider": "openai"} | _given(
-                api_key=self.openai_api_key, base_url=self.openai_base_url
-            )
+        for vendor, (key, address) in VENDORS.items():
+            given = _given(api_key=getattr(self, key), base_url=getattr(self, address))
+            if given:
+                tables[vendor] = {"provider": vendor} | given
         for name, table in self.upstreams.items():
             tables[name] = tables.get(name, {}) | table
         return tables
@@ -235,13 +281,19 @@ def table(settings: Settings) -> list[Row]:
     return [
         Row(
             name=name,
-            environment=name.upper() if name.startswith("openai_") else _PREFIX + name.upper(),
+            environment=environment(name),
             default=_default(name, field.default),
             value=_shown(getattr(settings, name)),
             description=field.description or "",
         )
         for name, field in Settings.model_fields.items()
     ]
+
+
+def environment(name: str) -> str:
+    """What a setting is called in the environment."""
+    alias = Settings.model_fields[name].validation_alias
+    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else _PREFIX + name.upper()
 
 
 def _default(name: str, value: object) -> str:
@@ -288,7 +340,7 @@ def _struck(value: Any, name: str = "") -> Any:
 
 def _refuse_unknown_names() -> None:
     known = {_PREFIX + name.upper() for name in Settings.model_fields} | {f"{_PREFIX}CONFIG"}
-    tables = {f"{_PREFIX}UPSTREAMS", f"{_PREFIX}STORAGES"}
+    tables = {f"{_PREFIX}UPSTREAMS", f"{_PREFIX}STORAGES", f"{_PREFIX}VOICES"}
     for name in os.environ:
         whole, nested, _ = name.upper().partition("__")
         if not whole.startswith(_PREFIX) or (whole in known and (not nested or whole in tables)):

@@ -51,17 +51,17 @@ async def run(action: str, arm: Any) -> None:
         await gateway.storages["local"].probe()
         if action == "keep":
             arm()
-            await whole(await gateway.engine.say(gateway.cast.order(request, Steering())))
+            await whole(await gateway.engine.say(gateway.cast.chain(request, Steering())))
             return
-        order = gateway.cast.order(request, Steering())
-        await whole(await gateway.engine.say(order))
+        chain = gateway.cast.chain(request, Steering())
+        await whole(await gateway.engine.say(chain))
         print("prepared", flush=True)
         sys.stdin.readline()
         arm()
         if action == "refresh":
-            await whole(await gateway.engine.say(gateway.cast.order(request, Steering(no_cache=True))))
+            await whole(await gateway.engine.say(gateway.cast.chain(request, Steering(no_cache=True))))
         else:
-            await gateway.engine.remove(order.content_hash, "default", lambda owner: True)
+            await gateway.engine.remove(chain.first.content_hash, "default", lambda owner: True)
 
 
 if __name__ == "__main__":

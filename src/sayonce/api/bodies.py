@@ -10,6 +10,7 @@ from sayonce.errors import InvalidRequest
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Words = Annotated[str, StringConstraints(max_length=4096)]
+Names = Annotated[tuple[Name, ...], Field(max_length=20)]
 B = TypeVar("B", bound=BaseModel)
 
 
@@ -36,6 +37,7 @@ class SpeechBody(BaseModel):
     scope: str | None = None
     user: str | None = None
     session: str | None = None
+    chain: Names | None = None
 
 
 class VoiceBody(BaseModel):
@@ -58,6 +60,7 @@ class VoiceBody(BaseModel):
     scope: str | None = None
     user: str | None = Field(default=None, validation_alias=AliasChoices("user", "userId", "user_id"))
     session: str | None = Field(default=None, validation_alias=AliasChoices("session", "sessionId", "session_id"))
+    chain: Names | None = None
 
 
 def parse(model: type[B], raw: bytes) -> B:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from starlette.types import Receive, Scope
@@ -39,6 +39,12 @@ class Visit:
             return raw.decode()
         except UnicodeDecodeError as error:
             raise InvalidRequest(f"The header {name} is not UTF-8.", param=name) from error
+
+    def chain(self, names: Sequence[str] | None) -> tuple[str, ...]:
+        """Who is to speak, in whose place: from the body, else the header, else as the tenant has it; empty where
+        none of them says."""
+        told = tuple(names or ()) or _parts(self.header("x-sayonce-chain"))
+        return told or self.caller.tenant.chain
 
     def owner(self, scope: str | None, user: str | None, session: str | None) -> Owner:
         """For whom it is said: from the body's fields, or else from the headers. Forbidden where the key may not
@@ -115,6 +121,10 @@ def _key(headers: Mapping[bytes, bytes]) -> str | None:
         return None
     scheme, _, key = raw.decode("latin-1").partition(" ")
     return key.strip() if scheme.lower() == "bearer" else None
+
+
+def _parts(header: str | None) -> tuple[str, ...]:
+    return () if header is None else tuple(part.strip() for part in header.split(",") if part.strip())
 
 
 def _name(field: str, value: str | None) -> str | None:

@@ -32,9 +32,9 @@ class SpeechDoor(Door):
         began = time.perf_counter()
         visit = await self._desk.receive(scope)
         body = parse(SpeechBody, await read_body(receive, visit.headers, _LONGEST_BODY))
-        order = self.gateway.cast.order(request_of(body, visit), visit.steering)
+        chain = self.gateway.cast.chain(request_of(body, visit), visit.steering, visit.chain(body.chain))
         engine = self.gateway.engine
-        return answers.audio(engine.recall(order) or await engine.say(order), began)
+        return answers.audio(engine.recall(chain.first) or await engine.say(chain), began)
 
 
 class ModelsDoor(Door):

@@ -15,22 +15,40 @@ from sayonce.api.desk import Desk
 from sayonce.api.door import Door, hang
 from sayonce.app import VERSION, Gateway
 from sayonce.catalog.records import Statistics, UsageCount
-from sayonce.errors import CatalogError, SayonceError, StorageError
+from sayonce.errors import AccessError, CatalogError, SayonceError, StorageError
+from sayonce.providers.breaker import State
 
 
 class HealthDoor(Door):
     """Alive, and ready: `/api/health` answers while the process lives, `/api/health/ready` 503 while it could not
-    keep what it speaks."""
+    keep what it speaks. An admin's key is told how each upstream stands, too."""
 
-    def __init__(self, gateway: Gateway, *, strict: bool) -> None:
+    def __init__(self, gateway: Gateway, desk: Desk, *, strict: bool) -> None:
         super().__init__(gateway)
+        self._desk = desk
         self._strict = strict
 
     async def answer(self, scope: Scope, receive: Receive) -> ASGIApp:
         parts = {"catalog": await self._catalog(), "storage": await self._storage()}
-        well = all(state == "ok" for state in parts.values())
-        told = {"status": "healthy" if well else "degraded", "service": "sayonce", "version": VERSION, "parts": parts}
-        return answers.as_json(told, 503 if self._strict and not well else 200)
+        keeps = all(state == "ok" for state in parts.values())
+        upstreams = {name: breaker.state for name, breaker in self.gateway.cast.breakers.items()}
+        well = keeps and all(state is State.CLOSED for state in upstreams.values())
+        told: dict[str, Any] = {
+            "status": "healthy" if well else "degraded",
+            "service": "sayonce",
+            "version": VERSION,
+            "parts": parts,
+        }
+        if await self._for_admin(scope):
+            told["upstreams"] = upstreams
+        return answers.as_json(told, 503 if self._strict and not keeps else 200)
+
+    async def _for_admin(self, scope: Scope) -> bool:
+        try:
+            await self._desk.receive(scope, Role.ADMIN)
+        except (AccessError, CatalogError):
+            return False
+        return True
 
     async def _catalog(self) -> str:
         try:
@@ -119,7 +137,7 @@ def metrics() -> None:
 
 def hang_doors(app: FastAPI, gateway: Gateway, desk: Desk) -> None:
     """Hangs these doors."""
-    hang(app, "/api/health", "GET", HealthDoor(gateway, strict=False), health)
-    hang(app, "/api/health/ready", "GET", HealthDoor(gateway, strict=True), ready)
+    hang(app, "/api/health", "GET", HealthDoor(gateway, desk, strict=False), health)
+    hang(app, "/api/health/ready", "GET", HealthDoor(gateway, desk, strict=True), ready)
     hang(app, "/api/cache-stats", "GET", StatisticsDoor(gateway, desk), cache_stats)
     hang(app, "/metrics", "GET", MetricsDoor(gateway, desk), metrics)

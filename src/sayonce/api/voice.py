@@ -36,8 +36,8 @@ class VoiceDoor(Door):
         visit = await self._desk.receive(scope)
         most = self._longest * _MOST_BYTES_A_CHARACTER + 65_536
         body = parse(VoiceBody, await read_body(receive, visit.headers, most))
-        order = self.gateway.cast.order(self._request(body, visit), visit.steering)
-        answer = self.gateway.engine.recall(order) or await self.gateway.engine.say(order)
+        chain = self.gateway.cast.chain(self._request(body, visit), visit.steering, visit.chain(body.chain))
+        answer = self.gateway.engine.recall(chain.first) or await self.gateway.engine.say(chain)
         asset = (await whole(answer)).asset
         links_of = links.Links(self.gateway, scope)
         told = self._told(answer, asset, links_of.of(asset, visit.caller.tenant) if asset.blobs else None)

@@ -1,43 +1,74 @@
-"""Who speaks: finds the upstream of a request and makes an order of it."""
+"""Who speaks: finds the upstream of a request, and those that speak in its place, and makes orders of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import TypeAlias
 
-from sayonce.cache.orders import Order, Steering
-from sayonce.errors import InvalidRequest, MissingExtra
+from sayonce.cache.orders import Chain, Link, Order, Steering
+from sayonce.errors import InvalidRequest, MissingExtra, ProviderError, ProviderMisconfigured, TextTooLong
+from sayonce.providers.breaker import Breaker
+from sayonce.providers.chain import Voices, in_place
 from sayonce.providers.contract import Provider
-from sayonce.speech.recipes import recipe_of
+from sayonce.speech.recipes import Recipe, recipe_of
 from sayonce.speech.requests import SpeechRequest
+
+# Why an upstream that there could be is not there.
+Missing: TypeAlias = MissingExtra | ProviderMisconfigured
+
+
+@dataclass(frozen=True, slots=True)
+class Customs:
+    """What holds where a request says nothing. `chain` names who speaks, and who in whose place. What is said is
+    kept for `keep` seconds (None is forever), and must begin within `patience` seconds."""
+
+    chain: tuple[str, ...]
+    voices: Voices = field(default_factory=Voices)
+    keep: float | None = None
+    patience: float = 60.0
 
 
 class Cast:
-    """The upstreams by name, the one that speaks where a request names none, and for how long what is said is kept
-    (in seconds; None is forever). `missing` are upstreams that need something that is not installed."""
+    """The upstreams by name, each with its breaker. `missing` are those that need something that is not
+    installed, or set."""
 
     def __init__(
         self,
         upstreams: Mapping[str, Provider],
-        default: str,
-        keep: float | None,
-        missing: Mapping[str, MissingExtra] = MappingProxyType({}),
+        customs: Customs,
+        breakers: Mapping[str, Breaker],
+        missing: Mapping[str, Missing] = MappingProxyType({}),
     ) -> None:
         self.upstreams = upstreams
-        self.default = default
-        self._keep = keep
+        self.breakers = breakers
+        self._customs = customs
         self._missing = missing
 
-    def order(self, request: SpeechRequest, steering: Steering) -> Order:
-        """The order of a request. InvalidRequest and its kin where it is known beforehand that it cannot be
-        spoken."""
-        request = self.addressed(request)
-        provider = self._provider(request.upstream or self.default)
-        recipe = provider.check(recipe_of(request, provider.upstream))
-        return Order(provider, recipe, request.format, steering, self._keep)
+    @property
+    def default(self) -> str:
+        """Who speaks where a request names nobody."""
+        return self._customs.chain[0]
 
-    def addressed(self, request: SpeechRequest) -> SpeechRequest:
+    def chain(self, request: SpeechRequest, steering: Steering, names: Sequence[str] = ()) -> Chain:
+        """The orders of a request: of the upstream that it names, then of those that come after it in the chain, be
+        that `names` or the usual one. InvalidRequest and its kin where it is known beforehand that the first cannot
+        speak it; only where it is not there, or the text is too long for it, does the next come first."""
+        names = self._existing(names) or self._customs.chain
+        request = self.addressed(request, names[0])
+        name = request.upstream or names[0]
+        others = names[names.index(name) + 1 :] if name in names else ()
+        try:
+            provider = self._provider(name)
+            first = self._order(request, provider, self._recipe(request, provider), steering)
+        except (TextTooLong, MissingExtra, ProviderMisconfigured):
+            if not others:
+                raise
+            return self.chain(_passed_on(request, others[0]), steering, others)
+        return Chain(first, lambda: self._others(request, first, others), 1 + len(others), self._customs.patience)
+
+    def addressed(self, request: SpeechRequest, default: str = "") -> SpeechRequest:
         """The request with the upstream's name where it belongs, which callers also put before a voice or a model
         (`espeak/en-us`), or in a model's place."""
         if request.upstream is not None:
@@ -46,20 +77,49 @@ class Cast:
             name, _, voice = request.voice.partition("/")
             if name in self.upstreams:
                 request = replace(request, upstream=name, voice=voice or None)
-        if request.model is not None and request.model != self.default:
+        if request.model is not None and request.model != (default or self.default):
             name, _, model = request.model.partition("/")
             if name in self.upstreams and request.upstream in (None, name):
                 return replace(request, upstream=name, model=model or None)
-        return request if request.upstream else self._by_model(request)
+        return request if request.upstream else self._by_model(request, default or self.default)
+
+    def _others(self, request: SpeechRequest, first: Order, names: Sequence[str]) -> Iterator[Link]:
+        """Who speaks in the first one's place, each as it can: made only when it comes to that."""
+        spoken = (first.provider, first.recipe)
+        for name in names:
+            try:
+                provider = self._provider(name)
+                recipe = in_place(request, spoken, provider, self._customs.voices)
+            except ProviderError as error:
+                yield error
+                continue
+            except MissingExtra as error:
+                yield ProviderMisconfigured(error.message, provider=name, remedy=error.remedy)
+                continue
+            spoken = (provider, recipe)
+            yield self._order(request, provider, recipe, first.steering)
+
+    def _recipe(self, request: SpeechRequest, provider: Provider) -> Recipe:
+        return provider.check(recipe_of(request, provider.upstream))
+
+    def _order(self, request: SpeechRequest, provider: Provider, recipe: Recipe, steering: Steering) -> Order:
+        breaker = self.breakers[provider.upstream.name]
+        return Order(provider, recipe, request.format, breaker, steering, self._customs.keep)
+
+    def _existing(self, names: Sequence[str]) -> tuple[str, ...]:
+        for name in names:
+            if name not in self.upstreams and name not in self._missing:
+                raise self._no_such("chain")
+        return tuple(dict.fromkeys(names))
 
     def _provider(self, name: str) -> Provider:
         if name in self._missing:
             raise self._missing[name]
         return self.upstreams[name]
 
-    def _by_model(self, request: SpeechRequest) -> SpeechRequest:
+    def _by_model(self, request: SpeechRequest, default: str) -> SpeechRequest:
         """The only upstream that declares the model speaks, where the default one is known not to have it."""
-        offered = self._provider(self.default).models()
+        offered = self._provider(default).models()
         if request.model is None or not offered or request.model in offered:
             return request
         others = [name for name, provider in self.upstreams.items() if request.model in provider.models()]
@@ -68,8 +128,14 @@ class Cast:
     def _known(self, request: SpeechRequest) -> SpeechRequest:
         if request.upstream in self.upstreams or request.upstream in self._missing:
             return request
-        raise InvalidRequest(
-            "There is no such upstream.",
-            param="upstream",
-            remedy=f"There are: {', '.join(sorted(self.upstreams))}.",
+        raise self._no_such("upstream")
+
+    def _no_such(self, param: str) -> InvalidRequest:
+        return InvalidRequest(
+            "There is no such upstream.", param=param, remedy=f"There are: {', '.join(sorted(self.upstreams))}."
         )
+
+
+def _passed_on(request: SpeechRequest, upstream: str) -> SpeechRequest:
+    """The request as the next one of a chain gets it where the first was never to speak it."""
+    return replace(request, upstream=upstream, model=None, voice=None, options={})

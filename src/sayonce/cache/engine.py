@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from sayonce.cache.answers import Answer, Live, Whole
 from sayonce.cache.finder import Finder
 from sayonce.cache.flights import Flight
 from sayonce.cache.hot import HotTier
-from sayonce.cache.orders import Order, Outcome
+from sayonce.cache.orders import Chain, Order, Outcome
 from sayonce.cache.pilot import Pilot
 from sayonce.cache.shelf import Shelf
 from sayonce.cache.watch import Watch
-from sayonce.errors import CatalogError, NotKept, StorageError
+from sayonce.errors import (
+    CatalogError,
+    NobodySpoke,
+    NotKept,
+    ProviderError,
+    ProviderTimeout,
+    StorageError,
+)
 from sayonce.speech.requests import Owner
 
 
@@ -28,19 +36,26 @@ class Engine:
         self._watch = watch
         self._flights: dict[bytes, Flight] = {}
 
-    async def say(self, order: Order) -> Answer:
-        """The audio of an order: all of it where it is kept, else live from its first byte on. Errors are those of
-        the provider, NotKept, BudgetSpent; the cache's own troubles only mark the answer `bypass`."""
-        answer = self.recall(order)
-        if answer is not None:
-            return answer
-        try:
-            answer = await self._find(order)
-        except (CatalogError, StorageError) as trouble:
-            return self._in_trouble(order, trouble) or await self._fly(order, bypass=_hides(trouble))
-        if answer is None and order.steering.only_if_cached:
+    async def say(self, chain: Chain) -> Answer:
+        """The audio of the first of a chain that has it kept or can speak it: all of it where it is kept, else live
+        from its first byte on. Errors are those of the provider, NobodySpoke, NotKept, BudgetSpent; the cache's own
+        troubles only mark the answer `bypass`."""
+        reasons: list[ProviderError] = []
+        end = time.monotonic() + chain.patience
+        for link in chain:
+            try:
+                if isinstance(link, ProviderError):
+                    raise link
+                left = max(chain.length - len(reasons), 1)
+                answer = await self._say(link, (end - time.monotonic()) / left)
+                if reasons:
+                    self._watch.stood_in(chain.first, link)
+                return answer
+            except ProviderError as reason:
+                reasons.append(reason)
+        if chain.first.steering.only_if_cached:
             raise _not_kept()
-        return answer or await self._fly(order)
+        raise reasons[0] if len(reasons) == 1 else NobodySpoke(reasons)
 
     def recall(self, order: Order) -> Whole | None:
         """The audio from memory, where it is there: without waiting."""
@@ -79,6 +94,19 @@ class Engine:
         """How many flights are under way."""
         return len(self._flights)
 
+    async def _say(self, order: Order, patience: float) -> Answer:
+        answer = self.recall(order)
+        if answer is not None:
+            return answer
+        try:
+            answer = await self._find(order)
+        except (CatalogError, StorageError) as trouble:
+            return self._in_trouble(order, trouble) or await self._hear(order, patience, bypass=_hides(trouble))
+        if answer is None and order.steering.only_if_cached:
+            order.breaker.demand()  # who is left alone is stood in for
+            raise _not_kept()
+        return answer or await self._hear(order, patience)
+
     # ── found ────────────────────────────────────────────────────────────────────────────────────
 
     async def _find(self, order: Order) -> Whole | None:
@@ -98,7 +126,20 @@ class Engine:
 
     # ── joined, or spoken ────────────────────────────────────────────────────────────────────────
 
-    async def _fly(self, order: Order, *, bypass: bool = False) -> Answer:
+    async def _hear(self, order: Order, patience: float, *, bypass: bool = False) -> Answer:
+        """Joined or spoken, within `patience` seconds; what began too late lands all the same, and is kept."""
+        try:
+            async with asyncio.timeout(max(patience, 0.0)):
+                return await self._fly(order, bypass=bypass)
+        except TimeoutError as error:
+            if (flight := self._flights.get(order.recipe.hash)) is not None:
+                flight.count_late()
+            name = order.provider.upstream.name
+            raise ProviderTimeout(
+                f"'{name}' said nothing within {patience:.3g} seconds.", provider=name, remedy="Try again."
+            ) from error
+
+    async def _fly(self, order: Order, *, bypass: bool) -> Answer:
         while (flight := self._flights.get(order.recipe.hash)) is not None:
             if flight.suits(order):
                 return await self._listen(order, flight, joined=True)
@@ -108,6 +149,7 @@ class Engine:
                 clip = await self._finder.variant(order, await flight.landed())
                 self._watch.joined(clip.asset)
                 return Whole(order, Outcome.JOINED, clip)
+        order.breaker.demand()
         return await self._listen(order, self._take_off(order, bypass), joined=False)
 
     def _take_off(self, order: Order, bypass: bool) -> Flight:

@@ -41,6 +41,8 @@ class Flight:
         self.outcome = Outcome.MISS if self.keep else Outcome.DISABLED
         if bypass:
             self.go_around()
+        #: Whether its first piece came too late for somebody.
+        self.late = False
         self.times = Times()
         self._pieces: list[bytes] = []
         self._clip: Clip | None = None
@@ -71,6 +73,12 @@ class Flight:
         """Fly although it may be kept: what holds it is in trouble."""
         self.bypass = True
         self.outcome = Outcome.BYPASS
+
+    def count_late(self) -> None:
+        """Somebody has waited too long for its first piece: a failure of the provider's, counted once."""
+        if not (self.late or self._pieces or self.ended):
+            self.late = True
+            self.order.breaker.failed()
 
     def pass_on(self, piece: bytes) -> None:
         """The next piece, to everyone."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from typing import TypeAlias
 
 from sayonce.catalog.records import Asset
+from sayonce.errors import ProviderError
+from sayonce.providers.breaker import Breaker
 from sayonce.providers.contract import Provider
 from sayonce.speech.formats import AudioFormat
 from sayonce.speech.recipes import Recipe
@@ -35,12 +39,14 @@ class Steering:
 class Order:
     """One request, ready for the engine: what to say, who says it, in which format, how to treat the cache.
 
-    `keep` is for how many seconds it is kept; None is forever.
+    `breaker` tells whether its provider is to be asked now. `keep` is for how many seconds it is kept; None is
+    forever.
     """
 
     provider: Provider
     recipe: Recipe
     format: AudioFormat
+    breaker: Breaker
     steering: Steering = Steering()
     keep: float | None = None
 
@@ -48,6 +54,25 @@ class Order:
     def content_hash(self) -> bytes:
         """The name of the asset that is asked for."""
         return self.recipe.content_hash(self.format)
+
+
+# One of a chain: an order, or why that provider cannot speak this.
+Link: TypeAlias = Order | ProviderError
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A request's orders: of who is to speak, and of those who speak in its place, made only when it comes to that.
+    There are `length` at most; the first byte is to come within `patience` seconds."""
+
+    first: Order
+    others: Callable[[], Iterator[Link]]
+    length: int
+    patience: float
+
+    def __iter__(self) -> Iterator[Link]:
+        yield self.first
+        yield from self.others()
 
 
 @dataclass(frozen=True, slots=True)

@@ -208,9 +208,10 @@ class Pilot:
         remembered = None if order.steering.no_cache else self._ground.hot.get(order.content_hash)
         if remembered is not None:
             return remembered
-        take = await self._speak(flight)
-        flight.spoken = True
-        return await checked(order, take, keep_text=self._terms.keep_text, now=self._clock())
+        with order.breaker.call():
+            take = await self._speak(flight)
+            flight.spoken = True
+            return await checked(order, take, keep_text=self._terms.keep_text, now=self._clock())
 
     async def _speak(self, flight: Flight) -> Take:
         async for attempt in stamina.retry_context(

@@ -78,6 +78,10 @@ class Watch:
         self.metrics.failed_attempts.labels(upstream, error.code).inc()
         _log.info("attempt.failed", provider=upstream, error=error.code, reason=error.message)
 
+    def stood_in(self, asked: Order, answer: Order) -> None:
+        """Another upstream of the chain answered."""
+        self.metrics.substitutions.labels(asked.provider.upstream.name, answer.provider.upstream.name).inc()
+
     def waits(self) -> None:
         """A flight waits for another process's."""
         self.metrics.waits.inc()

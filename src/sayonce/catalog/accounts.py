@@ -22,6 +22,7 @@ _tenant_columns = (
     tenants.c.budget,
     tenants.c.public,
     tenants.c.disabled,
+    tenants.c.chain,
 )
 
 #: A key and its tenant by the key's SHA-256.
@@ -54,9 +55,10 @@ def put_tenant(connection: Connection, tenant: Tenant, now: float) -> None:
         "budget": tenant.budget,
         "public": tenant.public,
         "disabled": tenant.disabled,
+        "chain": ",".join(tenant.chain) or None,
         "made_at": now,
     }
-    changed = ["rate", "burst", "budget", "public", "disabled"]
+    changed = ["rate", "burst", "budget", "public", "disabled", "chain"]
     connection.execute(upsert(connection, tenants, row, key=["id"], replace=changed))
     changes.append(connection, "tenant", tenant.id, now)
 
@@ -107,4 +109,5 @@ def _key(row: Sequence[Any]) -> ApiKey:
 
 
 def _tenant(row: Sequence[Any]) -> Tenant:
-    return Tenant(row[0], row[1], row[2], row[3], bool(row[4]), bool(row[5]))
+    chain = tuple(row[6].split(",")) if row[6] else ()
+    return Tenant(row[0], row[1], row[2], row[3], bool(row[4]), bool(row[5]), chain)

@@ -137,6 +137,8 @@ class Tenant:
     budget: float | None = None
     public: bool = False
     disabled: bool = False
+    #: Who speaks for it, and who in whose place; empty: the settings' chain.
+    chain: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

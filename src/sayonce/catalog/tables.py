@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 
 #: The newest migration. A test holds it against the migrations' own head.
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
 
 metadata = MetaData(
     naming_convention={
@@ -137,6 +137,7 @@ tenants = Table(
     Column("public", Boolean, nullable=False),
     Column("disabled", Boolean, nullable=False),
     Column("made_at", Float, nullable=False),
+    Column("chain", Text),  # comma-separated upstreams; NULL: the setting's
 )
 
 #: API keys by their SHA-256: the key itself is shown once and kept nowhere.

@@ -61,9 +61,10 @@ def put_tenant(
     budget: Annotated[float | None, typer.Option(help="USD a month that it may spend.")] = None,
     public: Annotated[bool, typer.Option(help="Whether anybody may fetch its audio by its URL.")] = False,
     disabled: Annotated[bool, typer.Option(help="Whether it is shut out.")] = False,
+    chain: Annotated[str, typer.Option(help="Who speaks, and who in whose place: replicate,deepgram.")] = "",
 ) -> None:
     """Set a tenant's limits. What is left out is the setting's default again."""
-    _run(lambda catalog: catalog.put_tenant(Tenant(tenant, rate, burst, budget, public, disabled)))
+    _run(lambda catalog: catalog.put_tenant(Tenant(tenant, rate, burst, budget, public, disabled, _names(chain))))
     Console(stderr=True).print(f"set tenant {tenant}")
 
 
@@ -109,6 +110,10 @@ def _told(row: ApiKey) -> dict[str, Any]:
         "made_at": row.made_at,
         "revoked_at": row.revoked_at,
     }
+
+
+def _names(told: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in told.split(",") if part.strip())
 
 
 def _day(at: float | None) -> str:

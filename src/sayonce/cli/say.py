@@ -53,12 +53,12 @@ def say(
 
 async def _say(text: str, manner: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:
     from sayonce.cache.answers import whole
-    from sayonce.client import EmbeddedClient, Manner, order_of
+    from sayonce.client import EmbeddedClient, Manner, chain_of
 
     async with EmbeddedClient(configuration.load()) as client:
         gateway = await client.gateway()
         began = time.perf_counter()
-        answer = await gateway.engine.say(order_of(gateway, text, Manner(**manner)))
+        answer = await gateway.engine.say(chain_of(gateway, text, Manner(**manner)))
         clip = await whole(answer)
         took = time.perf_counter() - began
         paid = answer.outcome not in ("hit", "joined")

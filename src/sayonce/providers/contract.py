@@ -78,6 +78,10 @@ class Provider(ABC):
     async def voices(self) -> Sequence[Voice] | None:
         """The voices there are, in a stable order; None where the upstream cannot tell."""
 
+    def has_voice(self, voice: str) -> bool:
+        """Whether it is known to have that voice, or one that stands for it. Never waits."""
+        return False
+
     @abstractmethod
     def models(self) -> Sequence[str]:
         """The models that it offers; empty where it has no such thing or passes any on."""

@@ -125,6 +125,13 @@ class EspeakProvider(Provider):
     async def voices(self) -> Sequence[Voice]:
         return espeak_voices.voices(self._data)
 
+    def has_voice(self, voice: str) -> bool:
+        try:
+            self._refuse_unknown(voice.lower())
+        except UnknownVoice:
+            return False
+        return True
+
     def models(self) -> Sequence[str]:
         return tuple(MODELS)
 

@@ -130,6 +130,9 @@ class Vendor(Provider, Generic[S]):
     async def voices(self) -> Sequence[Voice] | None:
         return tuple(Voice(voice, voice) for voice in self.settings.voices) or None
 
+    def has_voice(self, voice: str) -> bool:
+        return voice in self.settings.voices
+
     def models(self) -> Sequence[str]:
         return ()
 

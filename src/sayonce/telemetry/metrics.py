@@ -6,10 +6,10 @@ never a tenant, a voice or a text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -59,6 +59,12 @@ class Metrics:
             ["upstream", "error"],
             registry=registry,
         )
+        self.substitutions = Counter(
+            "sayonce_substitutions",
+            "Answers by another upstream of the chain than the one that was asked.",
+            ["asked", "upstream"],
+            registry=registry,
+        )
         self.bypasses = Counter(
             "sayonce_bypasses", "Times a part of the cache was gone around.", ["part", "error"], registry=registry
         )
@@ -82,9 +88,28 @@ class Metrics:
         """A gauge that is read when Prometheus asks."""
         Gauge(name, what, registry=self.registry).set_function(read)
 
+    def watch_upstreams(self, name: str, what: str, read: Callable[[], Mapping[str, float]]) -> None:
+        """A gauge an upstream, all read when Prometheus asks."""
+        self.registry.register(_Upstreams(name, what, read))
+
     def render(self) -> tuple[bytes, str]:
         """The page that Prometheus reads, and its content type."""
         return generate_latest(self.registry), CONTENT_TYPE_PLAIN_0_0_4
+
+
+class _Upstreams(Collector):
+    """A gauge with the label `upstream`."""
+
+    def __init__(self, name: str, what: str, read: Callable[[], Mapping[str, float]]) -> None:
+        self._name = name
+        self._what = what
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        gauge = GaugeMetricFamily(self._name, self._what, labels=["upstream"])
+        for upstream, value in self._read().items():
+            gauge.add_metric([upstream], value)
+        yield gauge
 
 
 class _Plain(Collector):

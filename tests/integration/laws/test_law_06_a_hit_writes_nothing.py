@@ -52,9 +52,9 @@ async def test_a_storage_hit_is_one_lookup(make_house: MakeHouse) -> None:
 async def test_a_memory_hit_is_answered_without_an_await(house: House) -> None:
     await house.speak()
     gateway = house.gateway
-    order = gateway.cast.order(SpeechRequest(text="Hello there, my friend.", model="tts-1", voice="nova"), Steering())
+    chain = gateway.cast.chain(SpeechRequest(text="Hello there, my friend.", model="tts-1", voice="nova"), Steering())
     with pytest.raises(StopIteration) as answered:
-        gateway.engine.say(order).send(None)
+        gateway.engine.say(chain).send(None)
     assert answered.value.value.outcome == "hit"
 
 

@@ -65,8 +65,8 @@ async def test_a_stopping_gateway_lands_its_flights(make_house) -> None:  # type
     house = await make_house()
     house.vendors.behave(first_byte=0.2)
     async with running(house.gateway.settings) as other:
-        order = other.cast.order(SpeechRequest(text="Last words."), Steering())
-        speaking = asyncio.create_task(other.engine.say(order))
+        chain = other.cast.chain(SpeechRequest(text="Last words."), Steering())
+        speaking = asyncio.create_task(other.engine.say(chain))
         await until(lambda: house.calls == 1)
     assert (await speaking).outcome == "miss"
     assert (await house.speak("Last words.", voice="alloy")).outcome == "hit"
