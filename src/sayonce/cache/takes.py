@@ -26,7 +26,7 @@ class Take:
         self._native = native
         self._wanted = wanted
         self._limit = limit
-        self._passes = _satisfies(native, wanted)
+        self._passes = native.satisfies(wanted)
         self._encoder = StreamEncoder(native, wanted) if is_raw(native) and not self._passes else None
         self._came = bytearray()
         self._recognised = not self._passes
@@ -89,11 +89,3 @@ class Take:
 
     def _broken(self, what: str, remedy: str) -> BrokenAudio:
         return BrokenAudio(f"'{self._provider}' {what}.", provider=self._provider, remedy=remedy)
-
-
-def _satisfies(native: AudioFormat, wanted: AudioFormat) -> bool:
-    return (
-        (native.codec, native.container) == (wanted.codec, wanted.container)
-        and wanted.rate in (None, native.rate)
-        and wanted.bitrate in (None, native.bitrate)
-    )

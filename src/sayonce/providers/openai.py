@@ -30,10 +30,6 @@ _OWN_FIELDS = frozenset(
     ("model", "input", "voice", "response_format", "speed", "instructions", "stream", "stream_format")
 )
 
-# USD per million characters, list prices of 2026-11 (platform.openai.com/docs/pricing). gpt-4o-mini-tts is billed
-# by the minute, 0.015 USD; at 15 characters a second that is about 16.7 a million.
-_PRICES = {"tts-1": 15.0, "tts-1-hd": 30.0, "gpt-4o-mini-tts": 16.7}
-
 
 class OpenAISettings(VendorSettings):
     """Beside what all vendors have. Empty `models`: any is passed on."""
@@ -106,10 +102,7 @@ class OpenAIProvider(Vendor[OpenAISettings]):
         return self.settings.models
 
     def price(self, recipe: Recipe) -> float | None:
-        a_million = self.settings.price
-        if a_million is None and self.settings.base_url == OPENAI:
-            a_million = _PRICES.get(recipe.model or "")
-        return None if a_million is None else a_million * len(recipe.text) / 1_000_000
+        return self._price(recipe, recipe.model if self.settings.base_url == OPENAI else None)
 
     def _refuse_what_it_cannot(self, recipe: Recipe) -> None:
         if recipe.instructions is not None and len(recipe.instructions) > _LONGEST_INSTRUCTIONS:
@@ -118,10 +111,7 @@ class OpenAIProvider(Vendor[OpenAISettings]):
                 param="instructions",
                 remedy=f"Send at most {_LONGEST_INSTRUCTIONS} characters.",
             )
-        if recipe.pitch == "0" and recipe.style is None and recipe.options == "{}":
-            return
-        given = {"pitch": recipe.pitch != "0", "style": recipe.style is not None}
-        self._refuse_fields(given | dict.fromkeys(json.loads(recipe.options), True), self.settings.fields)
+        self._refuse_further(recipe, ("instructions", *self.settings.fields))
 
     def _body(self, recipe: Recipe, native: AudioFormat) -> dict[str, Any]:
         body: dict[str, Any] = {

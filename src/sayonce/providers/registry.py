@@ -11,6 +11,8 @@ from sayonce.errors import InvalidSettings
 from sayonce.providers.contract import Provider
 
 _PROVIDERS = {
+    "deepgram": "sayonce.providers.deepgram:DeepgramProvider",
+    "elevenlabs": "sayonce.providers.elevenlabs:ElevenLabsProvider",
     "espeak": "sayonce.providers.espeak:EspeakProvider",
     "openai": "sayonce.providers.openai:OpenAIProvider",
 }

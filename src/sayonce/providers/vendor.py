@@ -3,9 +3,10 @@ as their key allows, and one table from what they answer to our errors."""
 
 from __future__ import annotations
 
+import json
 import math
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from difflib import get_close_matches
 from typing import Any, ClassVar, Generic, Self, TypeVar
@@ -30,6 +31,8 @@ from sayonce.errors import (
 )
 from sayonce.providers import http
 from sayonce.providers.contract import Provider, Voice
+from sayonce.providers.prices import list_price
+from sayonce.speech.canonical import Json
 from sayonce.speech.chunks import Chunk
 from sayonce.speech.recipes import Recipe
 from sayonce.speech.requests import Upstream
@@ -141,6 +144,11 @@ class Vendor(Provider, Generic[S]):
 
     # ── beforehand ───────────────────────────────────────────────────────────────────────────────
 
+    def _price(self, recipe: Recipe, model: str | None) -> float | None:
+        """What a text costs: by the settings, else by the list price of `model`."""
+        a_million = list_price(self.name, model) if self.settings.price is None else self.settings.price
+        return None if a_million is None else a_million * len(recipe.text) / 1_000_000
+
     def _refuse_long(self, text: str) -> None:
         most = self.settings.max_characters
         if len(text) > most:
@@ -168,8 +176,17 @@ class Vendor(Provider, Generic[S]):
                 "The speed is out of range.", param="speed", remedy=f"Use {slowest:g} to {fastest:g}."
             )
 
-    def _refuse_fields(self, given: Mapping[str, bool], taken: Sequence[str] = ()) -> None:
-        """InvalidRequest for the first field that is given and not taken."""
+    def _refuse_further(self, recipe: Recipe, taken: Sequence[str] = ()) -> None:
+        """InvalidRequest for the first of the fields that not all vendors have, options among them, that is given
+        and not taken."""
+        if recipe.pitch == "0" and recipe.style is recipe.instructions is None and recipe.options == "{}":
+            return
+        given = {
+            "pitch": recipe.pitch != "0",
+            "style": recipe.style is not None,
+            "instructions": recipe.instructions is not None,
+            **dict.fromkeys(json.loads(recipe.options), True),
+        }
         for field, there in given.items():
             if there and field not in taken:
                 raise InvalidRequest(
@@ -181,7 +198,7 @@ class Vendor(Provider, Generic[S]):
     # ── on the wire ──────────────────────────────────────────────────────────────────────────────
 
     @asynccontextmanager
-    async def _asked(self, request: httpx.Request, recipe: Recipe) -> AsyncIterator[httpx.Response]:
+    async def _asked(self, request: httpx.Request, recipe: Recipe | None = None) -> AsyncIterator[httpx.Response]:
         """The answer to a request, when it is a success and no text; its body is yet to come. Whatever else was
         answered is a ProviderError. Waits for its turn."""
         name = self.upstream.name
@@ -199,19 +216,41 @@ class Vendor(Provider, Generic[S]):
         finally:
             self._turns.release_on_behalf_of(turn)
 
-    async def _error(self, response: httpx.Response, recipe: Recipe) -> ProviderError:
+    async def _error(self, response: httpx.Response, recipe: Recipe | None) -> ProviderError:
         async with http.translated(self.upstream.name):
             told = http.told(await http.start_of(response))
-        return translate(self.upstream.name, response, told, recipe.text)
+        return translate(self.upstream.name, response, told, "" if recipe is None else _words_of(recipe))
 
     async def _chunks(self, response: httpx.Response) -> AsyncIterator[Chunk]:
         """The body as it comes; BrokenAudio where there is none."""
-        empty, name = True, self.upstream.name
-        async for data in http.body(response, name):
+        empty = True
+        async for data in http.body(response, self.upstream.name):
             empty = empty and not data
             yield Chunk(data)
         if empty:
-            raise BrokenAudio(f"'{name}' answered with an empty body.", provider=name, remedy="Try again.")
+            raise self._broken("answered with an empty body")
+
+    def _broken(self, what: str) -> BrokenAudio:
+        name = self.upstream.name
+        return BrokenAudio(f"'{name}' {what}.", provider=name, remedy="Try again.")
+
+
+def _words_of(recipe: Recipe) -> str:
+    """All that a caller wrote, none of which belongs in an error."""
+    written = (recipe.text, recipe.instructions or "", recipe.style or "")
+    return "\n".join((*written, *_strings(json.loads(recipe.options))))
+
+
+def _strings(value: Json) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case dict():
+            for inner in value.values():
+                yield from _strings(inner)
+        case list():
+            for inner in value:
+                yield from _strings(inner)
 
 
 def identity_of(provider: str, base_url: str) -> str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """When a word is said. `start` and `end` in seconds from the audio's beginning; `first` and `length` are the
-    word's place in the normalised text, in characters. `kind` is `word` or `sentence`."""
+    """When something is said. `start` and `end` in seconds from the audio's beginning; `first` and `length` are its
+    place in the normalised text, in characters. `kind` is `word`, `sentence`, `character` or `estimated`."""
 
     start: float
     end: float

@@ -20,6 +20,14 @@ class AudioFormat:
     def __str__(self) -> str:
         return f"{self.codec}/{self.container}/{self.rate or '-'}/{self.bitrate or '-'}"
 
+    def satisfies(self, wanted: AudioFormat) -> bool:
+        """Whether audio of this format is what `wanted` asks for, which leaves open what it does not name."""
+        return (
+            (self.codec, self.container) == (wanted.codec, wanted.container)
+            and wanted.rate in (None, self.rate)
+            and wanted.bitrate in (None, self.bitrate)
+        )
+
     @classmethod
     def parse(cls, name: str) -> AudioFormat:
         """The format of its canonical name; ValueError where it is not one."""

@@ -1,0 +1,91 @@
+"""Deepgram's Aura: `POST /v1/speak` (API reference, and what its Python client 7.17 sends, 2026-11).
+
+What Deepgram calls a model is a voice: the recipe has it as such, and no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from pydantic import Field, field_validator
+
+from sayonce.errors import InvalidRequest
+from sayonce.providers import http
+from sayonce.providers.contract import SpeechStream
+from sayonce.providers.vendor import Vendor, VendorSettings
+from sayonce.speech.dialects import DEEPGRAM, deepgram_query
+from sayonce.speech.formats import PCM, AudioFormat
+from sayonce.speech.recipes import Recipe
+
+URL = "https://api.deepgram.com"
+VOICE = "aura-asteria-en"
+_MOST_CHARACTERS = 2_000
+
+
+class DeepgramSettings(VendorSettings):
+    """Beside what all vendors have."""
+
+    base_url: str = URL
+    max_characters: int = Field(default=_MOST_CHARACTERS, ge=1)
+    mip_opt_out: bool | None = None  # true: the vendor does not learn from the texts (and takes more)
+
+    @field_validator("base_url")
+    @classmethod
+    def _without_version(cls, url: str) -> str:
+        return url.removesuffix("/v1")
+
+
+class DeepgramProvider(Vendor[DeepgramSettings]):
+    """One upstream of Deepgram's."""
+
+    name = "deepgram"
+    settings_model = DeepgramSettings
+
+    def __init__(self, name: str, settings: DeepgramSettings) -> None:
+        super().__init__(name, settings, voice=next(iter(settings.voices), VOICE))
+
+    def _headers(self) -> dict[str, str]:
+        return self.settings.authorization("authorization", "Token")
+
+    def check(self, recipe: Recipe) -> Recipe:
+        self._refuse_long(recipe.text)
+        recipe = self._with_its_voice(recipe)
+        self._refuse_voice(recipe.voice)
+        self._refuse_further(recipe)
+        if recipe.speed != "1":
+            self._refuse_speed(recipe.speed, 0.7, 1.5)
+        return replace(recipe, language=None)  # the voice speaks its own
+
+    def native_format(self, recipe: Recipe, wanted: AudioFormat) -> AudioFormat:
+        own = (known for known in DEEPGRAM if known.satisfies(wanted))
+        return next(own, PCM)
+
+    @asynccontextmanager
+    async def speak(self, recipe: Recipe, native: AudioFormat) -> AsyncIterator[SpeechStream]:
+        query = {"model": recipe.voice or VOICE, **deepgram_query(native)}
+        if recipe.speed != "1":
+            query["speed"] = recipe.speed
+        if self.settings.mip_opt_out is not None:
+            query["mip_opt_out"] = str(self.settings.mip_opt_out).lower()
+        url = f"{self.settings.base_url}/v1/speak"
+        request = self._client.build_request("POST", url, params=query, json={"text": recipe.text})
+        async with self._asked(request, recipe) as response:
+            http.refuse_text(response, self.upstream.name)
+            yield SpeechStream(native, self._chunks(response))
+
+    def price(self, recipe: Recipe) -> float | None:
+        return self._price(recipe, recipe.voice if self.settings.base_url == URL else None)
+
+    def _with_its_voice(self, recipe: Recipe) -> Recipe:
+        """Callers of other dialects name the voice as a model."""
+        if recipe.model is None:
+            return recipe
+        if not recipe.model.startswith("aura") or recipe.voice not in (None, self.upstream.voice, recipe.model):
+            raise InvalidRequest(
+                f"'{self.upstream.name}' has no model apart from the voice.",
+                param="model",
+                remedy="Leave it out, and send a voice such as 'aura-2-thalia-en'.",
+            )
+        return replace(recipe, voice=recipe.model, model=None)
