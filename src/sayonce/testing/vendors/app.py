@@ -12,6 +12,8 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from sayonce.testing.vendors.behaviour import Behaviour, Counts
+from sayonce.testing.vendors.deepgram import FakeDeepgram
+from sayonce.testing.vendors.elevenlabs import FakeElevenLabs
 from sayonce.testing.vendors.openai import FakeOpenAI
 from sayonce.testing.vendors.vendor import FakeVendor
 
@@ -21,7 +23,10 @@ class FakeVendors:
 
     def __init__(self) -> None:
         self.openai = FakeOpenAI()
-        self.all: dict[str, FakeVendor] = {each.name: each for each in (self.openai,)}
+        self.elevenlabs = FakeElevenLabs()
+        self.deepgram = FakeDeepgram()
+        vendors: tuple[FakeVendor, ...] = (self.openai, self.elevenlabs, self.deepgram)
+        self.all = {each.name: each for each in vendors}
         control = [
             Route("/control", self._tell, methods=["GET"]),
             Route("/control", self._control, methods=["POST"]),

@@ -94,6 +94,21 @@ class Speaking(Response):
             speaking.cancel()
             counts.running -= 1
 
+    @property
+    def text(self) -> str:
+        """What is said."""
+        return self._speech.text
+
+    @property
+    def detail(self) -> Mapping[str, Any]:
+        """What this vendor was told beside what all are."""
+        return self._how.detail
+
+    @property
+    def seconds(self) -> float:
+        """How long that takes."""
+        return length_of(self._speech.text) if self._how.seconds is None else self._how.seconds
+
     def packed(self, sound: bytes) -> tuple[str, bytes]:
         """The content type and the body that carries the audio, as the vendor packs it."""
         return self._speech.content_type, sound
@@ -120,10 +135,9 @@ class Speaking(Response):
     def _sound(self) -> bytes:
         how, speech = self._how, self._speech
         seed = json.dumps(dict(speech.seed), sort_keys=True)
-        seconds = length_of(speech.text) if how.seconds is None else how.seconds
         if how.trouble == "garbage":
             return hashlib.shake_256(seed.encode()).digest(8_000)
-        sound = audio(seed, seconds, speech.format)
+        sound = audio(seed, self.seconds, speech.format)
         return sound[: len(sound) // 2 + 7] if how.trouble == "half" else sound
 
     def _troubled(self, kind: str, body: bytes) -> tuple[str, bytes]:
