@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ import pytest
 from sayonce import settings as configuration
 from sayonce.api.server import application
 from sayonce.app import Gateway, running
+from sayonce.settings import VENDORS
 from sayonce.testing.servers import serving
 from sayonce.testing.vendors import FakeVendors
 
@@ -76,13 +77,18 @@ MakeHouse = Callable[..., Awaitable[House]]
 
 @pytest.fixture
 async def make_house(tmp_path: Path) -> AsyncIterator[MakeHouse]:
-    """Makes houses; those of one test share its folder and its vendor, unless told otherwise."""
+    """Makes houses; those of one test share its folder and its vendors, unless told otherwise. `before` names the
+    vendors beside OpenAI that it is to know."""
     async with AsyncExitStack() as stack:
         vendors = FakeVendors()
         vendor_url = await stack.enter_async_context(serving(vendors))
 
-        async def make(*, clock: Callable[[], float] = time.time, **settings: Any) -> House:
+        async def make(
+            *, clock: Callable[[], float] = time.time, before: Sequence[str] = (), **settings: Any
+        ) -> House:
             given = {"data_dir": tmp_path / "data", "openai_base_url": f"{vendor_url}/v1", "openai_api_key": "sk-x"}
+            for name in before:
+                given |= {VENDORS[name][0]: "sk-x", VENDORS[name][1]: vendor_url}
             loaded = configuration.load(**(given | settings))
             gateway = await stack.enter_async_context(running(loaded, clock))
             url = await stack.enter_async_context(serving(application(gateway)))
@@ -102,7 +108,7 @@ async def house(make_house: MakeHouse) -> House:
 def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No setting of the machine reaches a test."""
     for name in [*os.environ]:
-        if name.startswith(("SAYONCE_", "OPENAI_")):
+        if name.startswith(("SAYONCE_", *(f"{vendor.upper()}_" for vendor in VENDORS))):
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.chdir(tmp_path)

@@ -119,7 +119,7 @@ class Cast:
 
     def _by_model(self, request: SpeechRequest, default: str) -> SpeechRequest:
         """The only upstream that declares the model speaks, where the default one is known not to have it."""
-        offered = self._provider(default).models()
+        offered = self.upstreams[default].models() if default in self.upstreams else ()
         if request.model is None or not offered or request.model in offered:
             return request
         others = [name for name, provider in self.upstreams.items() if request.model in provider.models()]
