@@ -97,7 +97,7 @@ class EspeakProvider(Provider):
             )
         voice = (recipe.voice or self.upstream.voice or DEFAULT_LANGUAGE).lower()
         if voice in STAND_INS:
-            language = self._language(recipe.language)
+            language = self._language(recipe.language or STAND_INS[voice].language)
         else:
             self._refuse_unknown(voice)
             language = None  # the voice speaks its own

@@ -1,10 +1,12 @@
-"""espeak-ng's voices, and how it stands in for the voices that OpenAI's clients ask for."""
+"""espeak-ng's voices, and how it stands in for the voices that vendors' clients ask for."""
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 
 from sayonce.providers.contract import Voice
@@ -14,16 +16,20 @@ DEFAULT_LANGUAGE = "en-us"
 
 @dataclass(frozen=True, slots=True)
 class StandIn:
-    """A variant of espeak's voice with its own pitch and liveliness (0 to 99 each)."""
+    """A variant of espeak's voice with its own pitch and liveliness (0 to 99 each), under the name that a vendor
+    gives it. `language` is the one it speaks where a request names none."""
 
     variant: str
     pitch: int
     range: int
     gender: str
+    id: str = ""
+    name: str = ""
+    language: str | None = None
 
 
 # OpenAI's voices (its API reference, 2026-11), each told apart by ear: a variant, a pitch, a liveliness.
-STAND_INS: Mapping[str, StandIn] = {
+_OPENAI: Mapping[str, StandIn] = {
     "alloy": StandIn("f4", 40, 45, "neutral"),
     "ash": StandIn("m3", 42, 50, "male"),
     "ballad": StandIn("m7", 55, 75, "male"),
@@ -38,6 +44,32 @@ STAND_INS: Mapping[str, StandIn] = {
     "marin": StandIn("f2", 44, 80, "female"),
     "cedar": StandIn("m6", 34, 60, "male"),
 }
+
+
+_VARIANTS = {"female": ("f1", "f2", "f3", "f4", "f5"), "male": ("m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8")}
+
+
+def _stand_ins() -> Iterator[tuple[str, StandIn]]:
+    """Every stand-in by its lower-case name. The further vendors' share espeak's variants; steps through pitch and
+    liveliness that have no factor in common tell them apart."""
+    yield from ((name, replace(how, id=name, name=name.capitalize())) for name, how in _OPENAI.items())
+    told = tomllib.loads(files("sayonce.providers").joinpath("espeak_stand_ins.toml").read_text(encoding="utf-8"))
+    for gender, vendors in told.items():
+        variants = _VARIANTS[gender]
+        named = [(voice, name) for voices in vendors.values() for voice, name in voices.items()]
+        for n, (voice, name) in enumerate(named):
+            variant, pitch, lively = variants[n % len(variants)], 23 + n * 7 % 53, 35 + n * 11 % 45
+            yield voice.lower(), StandIn(variant, pitch, lively, gender, voice, name, _language_of(voice))
+
+
+def _language_of(voice: str) -> str | None:
+    """Deepgram's models end in the language that they speak."""
+    tag = voice.rpartition("-")[2]
+    return tag if len(tag) == 2 and tag != "en" else None
+
+
+#: Who espeak stands in for, by the lower-case name.
+STAND_INS: Mapping[str, StandIn] = dict(_stand_ins())
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -74,10 +106,10 @@ def variants(data: Path) -> Mapping[str, str]:
 
 
 def voices(data: Path) -> tuple[Voice, ...]:
-    """All voices but the variants, OpenAI's names first."""
+    """All voices but the variants, the vendors' first."""
     own = tuple(Voice(tag, language.name, (tag,)) for tag, language in languages(data).items())
     return (
-        *(Voice(name, name.capitalize(), (DEFAULT_LANGUAGE,), how.gender) for name, how in STAND_INS.items()),
+        *(Voice(how.id, how.name, (how.language or DEFAULT_LANGUAGE,), how.gender) for how in STAND_INS.values()),
         *own,
     )
 
