@@ -17,7 +17,7 @@ from typing import Any, Self
 import httpx
 
 from sayonce.app import Gateway, running
-from sayonce.audio.formats import format_of
+from sayonce.audio.formats import any_format_of
 from sayonce.cache.answers import Live, whole
 from sayonce.cache.orders import Chain, Steering
 from sayonce.errors import GatewayRefused, ProviderUnavailable, SayonceError
@@ -194,7 +194,7 @@ def _request(text: str, manner: Manner) -> SpeechRequest:
         options=manner.options or {},
         variation=manner.variation,
         owner=Owner("default", Scope(manner.scope), manner.user, manner.session),
-        format=format_of(manner.format),
+        format=any_format_of(manner.format),
     )
 
 

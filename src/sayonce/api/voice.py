@@ -13,7 +13,7 @@ from sayonce.api.bodies import VoiceBody, parse
 from sayonce.api.desk import Desk, Visit, read_body
 from sayonce.api.door import Door, hang
 from sayonce.app import Gateway
-from sayonce.audio.formats import extension, format_of
+from sayonce.audio.formats import any_format_of, extension
 from sayonce.cache.answers import Answer, whole
 from sayonce.cache.orders import Outcome
 from sayonce.catalog.records import Asset
@@ -64,7 +64,7 @@ class VoiceDoor(Door):
             options=body.options,
             variation=body.variation or 0,
             owner=visit.owner(body.scope, body.user, body.session),
-            format=format_of(body.format),
+            format=any_format_of(body.format),
         )
 
     def _told(self, answer: Answer, asset: Asset, url: str | None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.codec.context import Flags
 
-from sayonce.audio import wav
+from sayonce.audio import samples, wav
 from sayonce.audio.formats import Coding, coding
 from sayonce.audio.probe import Undecodable, probe
 from sayonce.speech.formats import AudioFormat
@@ -36,14 +36,14 @@ class StreamEncoder:
 
     def __init__(self, source: AudioFormat, target: AudioFormat) -> None:
         how = coding(target)
-        rate_in = source.rate or 24_000
+        rate_in = samples.rate_of(source)
         self._block = rate_in // _BLOCKS_A_SECOND * 2
         self._rate_in = rate_in
         rate = target.rate or _nearest(how, rate_in)
         self._pending = bytearray()
         self._sink: _Samples | _Encoded = (
-            _Samples(rate_in, rate, in_wav=target.container == "wav")
-            if how.muxer == "s16le"
+            _Samples(rate_in, rate, how.encoder, in_wav=target.container == "wav")
+            if not how.muxer
             else _Encoded(how, rate, target.bitrate or how.bitrate)
         )
 
@@ -85,10 +85,11 @@ def finalise(data: bytes, audio_format: AudioFormat) -> bytes:
 
 
 class _Samples:
-    """PCM out, at another rate if need be, behind a WAV header if need be."""
+    """Samples out, at another rate if need be, behind a WAV header if need be."""
 
-    def __init__(self, rate_in: int, rate: int, *, in_wav: bool) -> None:
-        self._out = bytearray(wav.header(rate) if in_wav else b"")
+    def __init__(self, rate_in: int, rate: int, codec: str, *, in_wav: bool) -> None:
+        self._out = bytearray(wav.header(rate, codec=codec) if in_wav else b"")
+        self._coder = samples.Coder(codec, rate)
         self._resampler = None if rate == rate_in else AudioResampler("s16", "mono", rate)
 
     def put(self, frame: AudioFrame) -> None:
@@ -109,7 +110,7 @@ class _Samples:
         """Holds nothing."""
 
     def _write(self, frame: AudioFrame) -> None:
-        self._out += bytes(frame.planes[0])[: frame.samples * 2]
+        self._out += self._coder.encode(frame)
 
 
 class _Encoded:

@@ -2,38 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sayonce.errors import UnsupportedFormat
-from sayonce.speech.formats import BY_NAME, AudioFormat
+from sayonce.speech.dialects import ELEVENLABS
+from sayonce.speech.formats import BY_NAME, TELEPHONE, AudioFormat
 
 
 @dataclass(frozen=True, slots=True)
 class Coding:
-    """One codec in one container. `default_rate` in Hz where the source's is not taken over; `bitrate` in bits a
-    second, chosen for speech."""
+    """One codec in one container. `muxer` is empty for samples, which need none. `rates` in Hz, where it cannot take
+    over any; `bitrate` in bits a second, chosen for speech."""
 
     content_type: str
     extension: str
     lossless: bool
     encoder: str
-    muxer: str
+    muxer: str = ""
     rates: tuple[int, ...] = ()
     bitrate: int | None = None
 
 
 _MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
+_LAW_RATES = (8_000, 16_000)
 _AAC_RATES = (*_MP3_RATES, 64_000, 88_200, 96_000)
 
 # Content types as OpenAI's API sends them (observed 2026-11: audio/mpeg, audio/opus, audio/aac, audio/flac,
-# audio/wav, audio/pcm), but for Opus: what comes is an Ogg file, and players go by audio/ogg.
+# audio/wav, audio/pcm), but for Opus: what comes is an Ogg file, and players go by audio/ogg. audio/ulaw is what
+# Twilio's <Play> takes.
 _CODINGS: dict[tuple[str, str], Coding] = {
     ("mp3", "mp3"): Coding("audio/mpeg", "mp3", False, "libmp3lame", "mp3", _MP3_RATES, 64_000),
     ("opus", "ogg"): Coding("audio/ogg; codecs=opus", "opus", False, "libopus", "ogg", (48_000,), 32_000),
     ("aac", "adts"): Coding("audio/aac", "aac", False, "aac", "adts", _AAC_RATES, 64_000),
     ("flac", "flac"): Coding("audio/flac", "flac", True, "flac", "flac"),
-    ("pcm_s16le", "wav"): Coding("audio/wav", "wav", True, "pcm_s16le", "s16le"),
-    ("pcm_s16le", "raw"): Coding("audio/pcm", "pcm", True, "pcm_s16le", "s16le"),
+    ("pcm_s16le", "wav"): Coding("audio/wav", "wav", True, "pcm_s16le"),
+    ("pcm_s16le", "raw"): Coding("audio/pcm", "pcm", True, "pcm_s16le"),
+    ("pcm_mulaw", "wav"): Coding("audio/wav", "wav", False, "pcm_mulaw", rates=_LAW_RATES),
+    ("pcm_mulaw", "raw"): Coding("audio/ulaw", "ulaw", False, "pcm_mulaw", rates=_LAW_RATES),
+    ("pcm_alaw", "wav"): Coding("audio/wav", "wav", False, "pcm_alaw", rates=_LAW_RATES),
+    ("pcm_alaw", "raw"): Coding("audio/alaw", "alaw", False, "pcm_alaw", rates=_LAW_RATES),
 }
 
 
@@ -50,16 +58,30 @@ def coding(audio_format: AudioFormat) -> Coding:
 
 
 def format_of(name: str) -> AudioFormat:
-    """The format of a public name (`mp3`, `opus`, `aac`, `flac`, `wav`, `pcm`)."""
-    known = BY_NAME.get(name)
-    if known is None:
-        raise UnsupportedFormat("There is no such audio format.", param="response_format", remedy=_known_names())
-    return known
+    """The format of a name of OpenAI's (`mp3`, `opus`, `aac`, `flac`, `wav`, `pcm`)."""
+    return _named(name, BY_NAME)
+
+
+def any_format_of(name: str) -> AudioFormat:
+    """The format of any public name: OpenAI's, the telephone's (`ulaw`, `alaw`), or ElevenLabs' (`mp3_44100_128`)."""
+    return _named(name, _ALL)
+
+
+def _named(name: str, known: Mapping[str, AudioFormat]) -> AudioFormat:
+    found = known.get(name)
+    if found is None:
+        raise UnsupportedFormat(
+            "There is no such audio format.", param="response_format", remedy=f"Use one of: {', '.join(known)}."
+        )
+    return found
+
+
+_ALL = {**BY_NAME, **TELEPHONE, **ELEVENLABS}
 
 
 def of_extension(extension: str) -> AudioFormat | None:
     """The format that files of this extension hold; None where no format has it."""
-    return next((fmt for fmt in BY_NAME.values() if coding(fmt).extension == extension), None)
+    return next((fmt for fmt in _ALL.values() if coding(fmt).extension == extension), None)
 
 
 def content_type(audio_format: AudioFormat) -> str:

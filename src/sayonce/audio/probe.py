@@ -10,16 +10,16 @@ import av
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 
-from sayonce.audio import framing, wav
+from sayonce.audio import framing, samples, wav
 from sayonce.audio.formats import coding, is_raw
 from sayonce.speech.formats import AudioFormat
 
 # What FFmpeg says would name files and metadata; what we need of it comes as exceptions.
 av.logging.set_level(None)
 
-_SAMPLE = 2  # bytes: 16-bit mono
 _CODECS = {"mp3": {"mp3", "mp3float"}, "opus": {"opus", "libopus"}, "aac": {"aac"}, "flac": {"flac"}}
-_DEMUXERS = {"mp3": "mp3", "ogg": "ogg", "adts": "aac", "flac": "flac"}
+#: What FFmpeg calls what takes a container apart.
+DEMUXERS = {"mp3": "mp3", "ogg": "ogg", "adts": "aac", "flac": "flac", "wav": "wav"}
 
 
 class Undecodable(Exception):
@@ -40,9 +40,9 @@ def probe(data: bytes, audio_format: AudioFormat) -> Probe:
     """Decodes everything. Undecodable where it is not whole, or not of that format, or empty. Raw audio is judged
     by its length alone: any bytes are samples."""
     if is_raw(audio_format):
-        return _measured(len(data), audio_format.rate or 24_000, 1)
+        return _measured(len(data), samples.rate_of(audio_format), 1, samples.WIDTHS[audio_format.codec])
     if audio_format.container == "wav":
-        return _probe_wav(data)
+        return _probe_wav(data, audio_format.codec)
     try:
         walk = framing.WALKS.get(audio_format.container)
         if walk is not None:
@@ -55,7 +55,7 @@ def probe(data: bytes, audio_format: AudioFormat) -> Probe:
 def frames(data: bytes, audio_format: AudioFormat) -> Iterator[AudioFrame]:
     """The decoded frames of an encoded file. Undecodable where FFmpeg says that something is wrong with it."""
     coding(audio_format)
-    with av.open(io.BytesIO(data), "r", format=_DEMUXERS[audio_format.container]) as container:
+    with av.open(io.BytesIO(data), "r", format=DEMUXERS[audio_format.container]) as container:
         stream = _audio(container.streams.audio, audio_format)
         if audio_format.codec != "mp3":  # an MP3's first frame may rightly refer to one that was cut off
             stream.codec_context.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
@@ -76,16 +76,16 @@ def frames(data: bytes, audio_format: AudioFormat) -> Iterator[AudioFrame]:
 
 
 def _decode(data: bytes, audio_format: AudioFormat) -> Probe:
-    samples = rate = channels = 0
+    count = rate = channels = 0
     for frame in frames(data, audio_format):
-        samples += frame.samples
+        count += frame.samples
         rate, channels = frame.sample_rate, len(frame.layout.channels)
-    if not samples:
+    if not count:
         raise Undecodable("it has no sound")
     told = _flac_samples(data) if audio_format.codec == "flac" else 0
-    if told and told != samples:
+    if told and told != count:
         raise Undecodable("it is cut short")
-    return Probe(samples / rate, rate, channels, samples)
+    return Probe(count / rate, rate, channels, count)
 
 
 def _audio(streams: tuple[AudioStream, ...], audio_format: AudioFormat) -> AudioStream:
@@ -96,24 +96,27 @@ def _audio(streams: tuple[AudioStream, ...], audio_format: AudioFormat) -> Audio
     return streams[0]
 
 
-def _probe_wav(data: bytes) -> Probe:
+def _probe_wav(data: bytes, codec: str) -> Probe:
     try:
         found = wav.read_header(data)
     except wav.NotWav as error:
         raise Undecodable(str(error)) from error
+    if found.codec != codec:
+        raise Undecodable(f"it is coded in {found.codec}")
     there = len(data) - found.start
     if found.size is not None and found.size > there:
         raise Undecodable("it is shorter than its header says")
-    return _measured(there if found.size is None else found.size, found.rate, found.channels)
+    size = there if found.size is None else found.size
+    return _measured(size, found.rate, found.channels, samples.WIDTHS[codec])
 
 
-def _measured(size: int, rate: int, channels: int) -> Probe:
+def _measured(size: int, rate: int, channels: int, width: int) -> Probe:
     if size == 0:
         raise Undecodable("it has no sound")
-    if size % (_SAMPLE * channels):
+    if size % (width * channels):
         raise Undecodable("its last sample is cut short")
-    samples = size // (_SAMPLE * channels)
-    return Probe(samples / rate, rate, channels, samples)
+    count = size // (width * channels)
+    return Probe(count / rate, rate, channels, count)
 
 
 def _flac_samples(data: bytes) -> int:

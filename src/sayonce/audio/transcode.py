@@ -3,14 +3,48 @@
 from __future__ import annotations
 
 import av
-from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 
-from sayonce.audio import wav
+from sayonce.audio import samples, wav
+from sayonce.audio.decode import StreamDecoder
 from sayonce.audio.encode import StreamEncoder, finalise
 from sayonce.audio.formats import is_raw
 from sayonce.audio.probe import Undecodable, frames, probe
 from sayonce.speech.formats import AudioFormat
+
+
+class LiveTranscoder:
+    """Turns audio of one format into another as it streams in. Cutting the input otherwise changes nothing. Not for
+    two threads at once. Undecodable where the input is no audio of the format `source`."""
+
+    def __init__(self, source: AudioFormat, target: AudioFormat) -> None:
+        self._decoder = StreamDecoder(source)
+        self._encoder: StreamEncoder | None = None
+        self._target = target
+
+    def feed(self, data: bytes) -> bytes:
+        """What can be sent, now that `data` has come."""
+        return self._encode(self._decoder.feed(data))
+
+    def finish(self) -> bytes:
+        """The rest. Called once, last."""
+        said = self._encode(self._decoder.finish())
+        if self._encoder is None:
+            raise Undecodable("it has no sound")
+        return said + self._encoder.finish()
+
+    def close(self) -> None:
+        """Frees what it holds, whether it was finished or given up."""
+        self._decoder.close()
+        if self._encoder is not None:
+            self._encoder.close()
+
+    def _encode(self, pcm: bytes) -> bytes:
+        if not pcm:
+            return b""
+        if self._encoder is None:
+            self._encoder = StreamEncoder(AudioFormat("pcm_s16le", "raw", self._decoder.rate), self._target)
+        return self._encoder.feed(pcm)
 
 
 def transcode(data: bytes, source: AudioFormat, target: AudioFormat) -> bytes:
@@ -24,23 +58,21 @@ def decoded(data: bytes, source: AudioFormat) -> tuple[bytes, int]:
     """The samples as 16-bit mono PCM, and their rate in Hz. Undecodable where it is not whole."""
     probe(data, source)  # what is broken must not become whole by transcoding
     if is_raw(source):
-        return data, source.rate or 24_000
+        rate = samples.rate_of(source)
+        return samples.expanded(data, source.codec, rate), rate
     if source.container == "wav":
         found = _wav_header(data)
-        samples = data[found.start : None if found.size is None else found.start + found.size]
-        return (samples if found.channels == 1 else _mono(samples, found)), found.rate
+        there = data[found.start : None if found.size is None else found.start + found.size]
+        pcm = samples.expanded(there, found.codec, found.rate)
+        return _mono(pcm, found), found.rate
     return _decode(data, source)
 
 
-def _mono(samples: bytes, found: wav.WavHeader) -> bytes:
+def _mono(pcm: bytes, found: wav.WavHeader) -> bytes:
     try:
-        frame = AudioFrame("s16", f"{found.channels}c", len(samples) // (2 * found.channels))
-        frame.planes[0].update(samples.ljust(frame.planes[0].buffer_size, b"\0"))
-        frame.sample_rate = found.rate
-        (mono,) = AudioResampler("s16", "mono", found.rate).resample(frame)
+        return samples.mixed(pcm, found.rate, found.channels)
     except (av.FFmpegError, ValueError) as error:
         raise Undecodable(f"it has {found.channels} channels") from error
-    return bytes(mono.planes[0])[: mono.samples * 2]
 
 
 def _decode(data: bytes, source: AudioFormat) -> tuple[bytes, int]:
@@ -51,10 +83,8 @@ def _decode(data: bytes, source: AudioFormat) -> tuple[bytes, int]:
         for frame in frames(data, source):
             rate = frame.sample_rate
             resampler = resampler or AudioResampler("s16", "mono", rate)
-            for mono in resampler.resample(frame):
-                pcm += bytes(mono.planes[0])[: mono.samples * 2]
-        for mono in resampler.resample(None) if resampler else ():
-            pcm += bytes(mono.planes[0])[: mono.samples * 2]
+            pcm += samples.mono_of(resampler.resample(frame))
+        pcm += samples.mono_of(resampler.resample(None)) if resampler else b""
     except av.FFmpegError as error:
         raise Undecodable("it cannot be decoded") from error
     return bytes(pcm), rate

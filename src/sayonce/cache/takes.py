@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import TypeAlias
 
 from sayonce.audio.check import recognise
 from sayonce.audio.encode import StreamEncoder
 from sayonce.audio.formats import is_raw
-from sayonce.audio.probe import Undecodable
-from sayonce.audio.transcode import transcode
+from sayonce.audio.probe import Undecodable, probe
+from sayonce.audio.transcode import LiveTranscoder
 from sayonce.errors import BrokenAudio
 from sayonce.speech.chunks import Chunk, Mark
 from sayonce.speech.formats import AudioFormat
+
+Transcoder: TypeAlias = StreamEncoder | LiveTranscoder
 
 
 class Take:
     """Collects one generation: what goes in are the provider's chunks, what comes out is what listeners may have.
 
-    Audio in the wanted format is passed through, once its first bytes were recognised as such; raw audio is
-    encoded as it comes; anything else is transcoded at the end. `limit` is in bytes. Every error is BrokenAudio.
+    Audio in the wanted format is passed through, once its first bytes were recognised as such; anything else is
+    transcoded as it comes. `limit` is in bytes. Every error is BrokenAudio.
     """
 
     def __init__(self, provider: str, native: AudioFormat, wanted: AudioFormat, limit: int) -> None:
@@ -27,7 +31,7 @@ class Take:
         self._wanted = wanted
         self._limit = limit
         self._passes = native.satisfies(wanted)
-        self._encoder = StreamEncoder(native, wanted) if is_raw(native) and not self._passes else None
+        self._transcoder = None if self._passes else _transcoder(native, wanted)
         self._came = bytearray()
         self._recognised = not self._passes
         self._said = bytearray()
@@ -41,9 +45,9 @@ class Take:
             raise self._broken(f"sent more than {self._limit} bytes", "Ask for a shorter text.")
         if self._passes:
             return self._pass(chunk.data)
-        if self._encoder is None or not chunk.data:
+        if self._transcoder is None or not chunk.data:
             return b""
-        return self._say(await asyncio.to_thread(self._encoder.feed, chunk.data))
+        return self._say(await self._decoded(lambda transcoder: transcoder.feed(chunk.data)))
 
     async def finish(self) -> bytes:
         """The rest, when the provider has ended."""
@@ -51,25 +55,28 @@ class Take:
             raise self._broken("ended without sending any audio", "Try again.")
         if self._passes:
             return b"" if self._recognised else self._refuse()
-        try:
-            return self._say(await asyncio.to_thread(self._rest))
-        except Undecodable as error:
-            raise self._broken(f"sent {self._native.codec} audio that is not whole: {error}", "Try again.") from error
+        return self._say(await self._decoded(self._rest))
 
     def close(self) -> None:
         """Frees what it holds, whether it was finished or given up."""
-        if self._encoder is not None:
-            self._encoder.close()
+        if self._transcoder is not None:
+            self._transcoder.close()
 
     @property
     def said(self) -> bytes:
         """All that listeners got."""
         return bytes(self._came if self._passes else self._said)
 
-    def _rest(self) -> bytes:
-        if self._encoder is not None:
-            return self._encoder.finish()
-        return transcode(bytes(self._came), self._native, self._wanted)
+    async def _decoded(self, work: Callable[[Transcoder], bytes]) -> bytes:
+        assert self._transcoder is not None
+        try:
+            return await asyncio.to_thread(work, self._transcoder)
+        except Undecodable as error:
+            raise self._broken(f"sent {self._native.codec} audio that is not whole: {error}", "Try again.") from error
+
+    def _rest(self, transcoder: Transcoder) -> bytes:
+        probe(bytes(self._came), self._native)  # what is broken must not become whole by transcoding
+        return transcoder.finish()
 
     def _pass(self, data: bytes) -> bytes:
         if self._recognised:
@@ -89,3 +96,8 @@ class Take:
 
     def _broken(self, what: str, remedy: str) -> BrokenAudio:
         return BrokenAudio(f"'{self._provider}' {what}.", provider=self._provider, remedy=remedy)
+
+
+def _transcoder(native: AudioFormat, wanted: AudioFormat) -> Transcoder:
+    plain = is_raw(native) and native.codec == "pcm_s16le"
+    return StreamEncoder(native, wanted) if plain else LiveTranscoder(native, wanted)

@@ -46,5 +46,8 @@ FLAC = AudioFormat("flac", "flac")
 WAV = AudioFormat("pcm_s16le", "wav")
 PCM = AudioFormat("pcm_s16le", "raw", 24_000)
 
+#: The telephone's: a byte a sample, 8,000 a second.
+TELEPHONE = {"ulaw": AudioFormat("pcm_mulaw", "raw", 8_000), "alaw": AudioFormat("pcm_alaw", "raw", 8_000)}
+
 #: The formats by the names that OpenAI's dialect gives them.
 BY_NAME = {"mp3": MP3, "opus": OPUS, "aac": AAC, "flac": FLAC, "wav": WAV, "pcm": PCM}
