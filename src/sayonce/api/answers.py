@@ -16,6 +16,9 @@ from sayonce.errors import InvalidRequest, SayonceError
 
 Headers = list[tuple[bytes, bytes]]
 
+#: Says that it was made of another format, which cost nothing.
+VARIANT = (b"x-tts-variant", b"transcoded")
+
 
 class Bytes:
     """An answer that is there, all of it."""
@@ -58,6 +61,8 @@ def audio(answer: Answer, began: float) -> Bytes | Stream:
         (b"x-content-hash", order.content_hash.hex().encode()),
         (b"server-timing", b"total;dur=%.3f" % ((time.perf_counter() - began) * 1000)),
     ]
+    if answer.transcoded:
+        headers.append(VARIANT)
     if isinstance(answer, Whole):
         data = answer.clip.data
         headers.append((b"content-length", b"%d" % len(data)))

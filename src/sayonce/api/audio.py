@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope
 from sayonce.access.callers import Caller
 from sayonce.access.loopback import refuse_strangers
 from sayonce.api import links, ranges
-from sayonce.api.answers import Bytes, Headers
+from sayonce.api.answers import VARIANT, Bytes, Headers
 from sayonce.api.door import Door, hang
 from sayonce.app import Gateway
 from sayonce.audio.formats import content_type, extension
@@ -119,6 +119,8 @@ def _bytes(clip: Clip, keeping: str, asked: dict[bytes, bytes], method: str) -> 
         (b"x-tts-cache", b"hit"),
         (b"x-tts-provider", asset.upstream.encode()),
     ]
+    if asset.transcoded:
+        headers.append(VARIANT)
     if _matches(asked.get(b"if-none-match"), etag):
         return Bytes(304, headers, b"")
     status, body = 200, clip.data

@@ -24,7 +24,15 @@ from sayonce.errors import CatalogUnavailable, InvalidRequest, InvalidSettings, 
 from sayonce.settings import Settings
 from sayonce.telemetry.logs import get_logger
 
-_EXPOSED = ["X-TTS-Cache", "X-TTS-Provider", "X-Content-Hash", "Server-Timing", "ETag", "Content-Range"]
+_EXPOSED = [
+    "X-TTS-Cache",
+    "X-TTS-Variant",
+    "X-TTS-Provider",
+    "X-Content-Hash",
+    "Server-Timing",
+    "ETag",
+    "Content-Range",
+]
 
 _log = get_logger("sayonce.server")
 

@@ -18,6 +18,11 @@ class Whole:
     outcome: Outcome
     clip: Clip
 
+    @property
+    def transcoded(self) -> bool:
+        """Whether it was made of another format."""
+        return self.clip.asset.transcoded
+
 
 @dataclass(frozen=True, slots=True)
 class Live:
@@ -26,6 +31,11 @@ class Live:
     order: Order
     outcome: Outcome
     flight: Flight
+
+    @property
+    def transcoded(self) -> bool:
+        """Whether it is being made of another format."""
+        return self.flight.dub
 
     def pieces(self) -> AsyncIterator[bytes]:
         """All of it from the start: what came already at once, the rest as it comes. Ends early in a

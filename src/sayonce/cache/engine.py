@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from sayonce.cache.answers import Answer, Live, Whole
+from sayonce.cache.dubbing import Dubbing
 from sayonce.cache.finder import Finder
 from sayonce.cache.flights import Flight
 from sayonce.cache.hot import HotTier
@@ -34,7 +35,9 @@ class Engine:
         self._finder = finder
         self._pilot = pilot
         self._watch = watch
+        self._dubbing = Dubbing(finder)
         self._flights: dict[bytes, Flight] = {}
+        self._dubs: dict[bytes, Flight] = {}
 
     async def say(self, chain: Chain) -> Answer:
         """The audio of the first of a chain that has it kept or can speak it: all of it where it is kept, else live
@@ -81,7 +84,8 @@ class Engine:
 
     async def land_all(self, patience: float) -> None:
         """Returns when every flight has landed; after `patience` seconds those still flying are called off."""
-        tasks = {flight.task for flight in self._flights.values() if flight.task is not None}
+        under_way = [*self._flights.values(), *self._dubs.values()]
+        tasks = {flight.task for flight in under_way if flight.task is not None}
         if not tasks:
             return
         _, late = await asyncio.wait(tasks, timeout=patience)
@@ -146,9 +150,7 @@ class Engine:
             if order.steering.no_cache or not self._finder.transcodes:
                 await flight.over()
             else:
-                clip = await self._finder.variant(order, await flight.landed())
-                self._watch.joined(clip.asset)
-                return Whole(order, Outcome.JOINED, clip)
+                return await self._listen(order, self._dub(order, flight), joined=True)
         order.breaker.demand()
         return await self._listen(order, self._take_off(order, bypass), joined=False)
 
@@ -159,6 +161,16 @@ class Engine:
         flight.task.add_done_callback(lambda task: self._ended(flight, task))
         return flight
 
+    def _dub(self, order: Order, source: Flight) -> Flight:
+        """A flight that says in the order's format what another is saying."""
+        source.keep = source.keep or not order.steering.no_store
+        dub = self._dubs.get(order.content_hash)
+        if dub is None:
+            dub = self._dubs[order.content_hash] = Flight(order, asked_at=self._watch.now(), dub=True)
+            dub.task = asyncio.create_task(self._dubbing.fly(dub, source))
+            dub.task.add_done_callback(lambda task: self._dubbed(dub, task))
+        return dub
+
     async def _listen(self, order: Order, flight: Flight, *, joined: bool) -> Live:
         flight.keep = flight.keep or not order.steering.no_store
         await flight.first_piece()
@@ -167,6 +179,11 @@ class Engine:
             outcome = Outcome.JOINED
         self._watch.live(order, outcome)
         return Live(order, outcome, flight)
+
+    def _dubbed(self, dub: Flight, task: asyncio.Task[None]) -> None:
+        del self._dubs[dub.order.content_hash]
+        if not task.cancelled() and (bug := task.exception()) is not None:
+            self._watch.bug(bug)
 
     def _ended(self, flight: Flight, task: asyncio.Task[None]) -> None:
         del self._flights[flight.order.recipe.hash]

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from sayonce.audio.encode import finalise
 from sayonce.audio.formats import is_lossless
 from sayonce.audio.probe import Probe, Undecodable, probe
 from sayonce.audio.transcode import transcode
@@ -41,6 +42,10 @@ class Finder:
         """The order's format made of `source`, and kept beside it."""
         return await self._making.run(order.content_hash, lambda: self._make(order, source))
 
+    async def dubbed(self, order: Order, source: Clip, said: bytes) -> Clip:
+        """The order's format as it was made of `source` while that came, kept beside it."""
+        return await self._making.run(order.content_hash, lambda: self._make(order, source, said))
+
     async def _find(self, order: Order) -> Clip | None:
         epoch = self._hot.epoch
         assets = await self._shelf.variants(order.recipe.hash)
@@ -63,9 +68,9 @@ class Finder:
                     _log.warning("variant.impossible", content_hash=asset.content_hash.hex(), reason=str(error))
         return None
 
-    async def _make(self, order: Order, source: Clip) -> Clip:
+    async def _make(self, order: Order, source: Clip, said: bytes | None = None) -> Clip:
         epoch = self._hot.epoch
-        data, measured = await asyncio.to_thread(_transcoded, source, order.format)
+        data, measured = await asyncio.to_thread(_transcoded, source, order.format, said)
         asset = replace(
             source.asset,
             content_hash=order.content_hash,
@@ -92,8 +97,8 @@ class Finder:
             return clip
 
 
-def _transcoded(source: Clip, wanted: AudioFormat) -> tuple[bytes, Probe]:
-    data = transcode(source.data, source.asset.format, wanted)
+def _transcoded(source: Clip, wanted: AudioFormat, said: bytes | None) -> tuple[bytes, Probe]:
+    data = transcode(source.data, source.asset.format, wanted) if said is None else finalise(said, wanted)
     return data, probe(data, wanted)
 
 

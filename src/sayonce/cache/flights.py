@@ -26,8 +26,10 @@ class Flight:
     one costs an index and holds up nobody, a late one begins at the beginning. A listener that leaves changes
     nothing."""
 
-    def __init__(self, order: Order, *, asked_at: float, bypass: bool = False) -> None:
+    def __init__(self, order: Order, *, asked_at: float, bypass: bool = False, dub: bool = False) -> None:
         self.order = order
+        #: Whether it only says in another format what another flight is saying.
+        self.dub = dub
         self.asked_at = asked_at
         #: What flies it; whoever waits for the flight to be over waits for this.
         self.task: asyncio.Task[None] | None = None

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from sayonce.cache.flights import Flight
 from sayonce.cache.orders import Clip, Order, Outcome
 from sayonce.cache.tally import Tally
-from sayonce.catalog.records import Asset, UsageKey
+from sayonce.catalog.records import UsageKey
 from sayonce.errors import CatalogError, ProviderError, SayonceError, StorageError
 from sayonce.telemetry.events import Generation, TextNames, emit
 from sayonce.telemetry.logs import get_logger
@@ -35,10 +35,6 @@ class Watch:
         self.metrics.answers["hit"] += 1
         self.metrics.saved += asset.cost or 0.0
         self.tally.hit(asset)
-
-    def joined(self, asset: Asset) -> None:
-        """An answer from somebody else's generation, in another format."""
-        self._saved(self.tally.key(asset.owner.tenant, asset.upstream, asset.model, asset.voice), asset.cost)
 
     def live(self, order: Order, outcome: Outcome) -> None:
         """An answer whose first byte has come."""

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from sayonce.audio.encode import finalise
 from sayonce.audio.formats import format_of
 from sayonce.audio.probe import probe
 from tests.conftest import House, MakeHouse, until
@@ -51,11 +52,46 @@ async def test_another_format_is_transcoded(house: House, name: str) -> None:
     assert (again.outcome, again.audio) == ("hit", other.audio)
 
 
-async def test_another_format_of_a_flying_recipe_waits_for_it(house: House) -> None:
-    house.vendors.behave(first_byte=0.1)
-    mp3, wav = await asyncio.gather(house.speak(), house.speak(response_format="wav"))
-    assert house.calls == 1
-    assert {mp3.outcome, wav.outcome} == {"miss", "joined"}
+@pytest.mark.parametrize("name", ["wav", "opus", "flac", "aac", "pcm"])
+async def test_another_format_of_a_flying_recipe_is_heard_live(house: House, name: str) -> None:
+    house.vendors.behave(pace=0.02, piece=1_000, seconds=8.0)
+    speaking = asyncio.create_task(house.speak())
+    await until(lambda: house.calls)
+    body = {"model": "tts-1", "voice": "nova", "input": "Hello there, my friend.", "response_format": name}
+    async with house.http.stream("POST", "/v1/audio/speech", json=body) as other:
+        pieces = other.aiter_bytes()
+        heard = await anext(pieces)
+        assert house.vendors.counts.finished == 0, "while the vendor is still speaking"
+        heard += b"".join([piece async for piece in pieces])
+    assert (other.headers["x-tts-cache"], other.headers["x-tts-variant"]) == ("joined", "transcoded")
+    assert ((await speaking).outcome, house.calls) == ("miss", 1)
+    again = await house.speak(response_format=name)
+    assert (again.outcome, again.headers["x-tts-variant"]) == ("hit", "transcoded")
+    assert finalise(heard, format_of(name)) == again.audio, "what is kept is what was heard"
+    assert await until(house.rows) == 2
+
+
+async def test_who_leaves_a_live_variant_takes_nothing_from_the_others(house: House) -> None:
+    house.vendors.behave(pace=0.02, piece=1_000, seconds=8.0)
+    speaking = asyncio.create_task(house.speak())
+    await until(lambda: house.calls)
+    body = {"model": "tts-1", "voice": "nova", "input": "Hello there, my friend.", "response_format": "wav"}
+    async with house.http.stream("POST", "/v1/audio/speech", json=body) as other:
+        await anext(other.aiter_bytes())
+    assert (await speaking).outcome == "miss"
+
+    async def both() -> bool:
+        return await house.rows() == 2
+
+    await until(both)
+
+
+async def test_a_broken_flight_breaks_its_variant_and_keeps_neither(house: House) -> None:
+    house.vendors.behave(trouble="abort", seconds=8.0, piece=1_000, pace=0.01)
+    both = [house.speak(), house.speak(response_format="wav")]
+    failed = await asyncio.gather(*both, return_exceptions=True)
+    assert [type(each).__name__ for each in failed] == ["RemoteProtocolError"] * 2
+    assert (await house.rows(), house.blobs(), house.calls) == (0, [], 1)
 
 
 async def test_native_variants_fly_each(make_house: MakeHouse) -> None:
