@@ -7,7 +7,8 @@
     │   │   ├── TextTooLong           more characters than the door or the upstream takes
     │   │   ├── UnknownVoice          names the nearest voices there are
     │   │   ├── UnknownModel          names the models there are
-    │   │   └── UnsupportedFormat     no such audio format, or it cannot be made
+    │   │   ├── UnsupportedFormat     no such audio format, or it cannot be made
+    │   │   └── NoTimings             nobody knows when what is said
     │   ├── NotFound                  it is not there, or it is not for this caller: the same answer
     │   ├── NotKept                   only what is kept was wanted, and it is not
     │   ├── MethodNotAllowed          the path knows other methods
@@ -97,6 +98,11 @@ class UnknownModel(InvalidRequest):
 
 class UnsupportedFormat(InvalidRequest):
     code = "unsupported_format"
+
+
+class NoTimings(InvalidRequest):
+    status = 422
+    code = "no_timings"
 
 
 class NotFound(RequestError):

@@ -142,6 +142,9 @@ class Settings(BaseSettings):
     voices: dict[str, dict[str, str]] = Field(
         {}, description="Which voice stands for which: a table `upstream/voice`, with a voice for each substitute."
     )
+    estimate_timings: bool = Field(
+        False, description="Whether words' times are estimated, and marked as such, where nobody tells them."
+    )
     deadline: float = Field(60.0, gt=0, description="Within how many seconds the first byte must come, of anybody.")
     breaker_failures: int = Field(
         5, ge=1, description="After how many failures in a row an upstream is left alone for a while."

@@ -38,11 +38,11 @@ class Stream:
     for all of it: the body is never finished."""
 
     def __init__(self, headers: Headers, pieces: AsyncIterator[bytes]) -> None:
-        self._headers = headers
+        self.headers = headers
         self._pieces = pieces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": self._headers})
+        await send({"type": "http.response.start", "status": 200, "headers": self.headers})
         try:
             async for piece in self._pieces:
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
@@ -89,7 +89,7 @@ def error(problem: SayonceError) -> Bytes:
         "param": problem.param if isinstance(problem, InvalidRequest) else None,
         "code": problem.code,
     }
-    return as_json({"error": told}, problem.status, _hints(problem))
+    return as_json({"error": told}, problem.status, hints(problem))
 
 
 def internal_error() -> Bytes:
@@ -103,8 +103,8 @@ def _type(status: int) -> str:
     return "invalid_request_error" if status < 500 else "server_error"
 
 
-def _hints(problem: SayonceError) -> Headers:
-    """What OpenAI's clients go by when they consider trying again."""
+def hints(problem: SayonceError) -> Headers:
+    """What clients go by when they consider trying again."""
     headers: Headers = []
     wait = getattr(problem, "retry_after", None)
     if wait is not None:

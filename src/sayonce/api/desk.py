@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import parse_qsl
 
 from starlette.types import Receive, Scope
 
@@ -61,8 +62,8 @@ class Visit:
         return Owner(
             self.caller.tenant.id,
             sharing,
-            _name("user", user or self.header("x-sayonce-user")),
-            _name("session", session or self.header("x-sayonce-session")),
+            named("user", user or self.header("x-sayonce-user")),
+            named("session", session or self.header("x-sayonce-session")),
         )
 
 
@@ -93,6 +94,17 @@ def steering(cache_control: bytes) -> Steering:
     return Steering(**{field: True for word, field in _STEERING.items() if word in words})
 
 
+def query_of(scope: Scope) -> dict[str, str]:
+    """The query's parameters, of each the last. InvalidRequest where it is no UTF-8, or has too many."""
+    try:
+        pairs = parse_qsl(
+            scope["query_string"].decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=50
+        )
+    except ValueError as error:
+        raise InvalidRequest("The query cannot be read.", param="query", remedy="Send plain parameters.") from error
+    return dict(pairs)
+
+
 async def read_body(receive: Receive, headers: Mapping[bytes, bytes], most: int) -> bytes:
     """The request's body. BodyTooLarge as soon as it is known to be longer than `most` bytes."""
     told = headers.get(b"content-length", b"")
@@ -116,18 +128,21 @@ async def read_body(receive: Receive, headers: Mapping[bytes, bytes], most: int)
 
 
 def _key(headers: Mapping[bytes, bytes]) -> str | None:
+    """The key, as OpenAI's clients send it, or as ElevenLabs' and Deepgram's do."""
     raw = headers.get(b"authorization")
     if raw is None:
-        return None
+        own = headers.get(b"xi-api-key")
+        return None if own is None else own.decode("latin-1").strip()
     scheme, _, key = raw.decode("latin-1").partition(" ")
-    return key.strip() if scheme.lower() == "bearer" else None
+    return key.strip() if scheme.lower() in ("bearer", "token") else None
 
 
 def _parts(header: str | None) -> tuple[str, ...]:
     return () if header is None else tuple(part.strip() for part in header.split(",") if part.strip())
 
 
-def _name(field: str, value: str | None) -> str | None:
+def named(field: str, value: str | None) -> str | None:
+    """A name that a caller gave, where it can be one; InvalidRequest where not."""
     if value is not None and (len(value) > _LONGEST_NAME or not value.isprintable()):
         raise InvalidRequest(
             f"'{field}' is no usable name.", param=field, remedy="Use up to 200 printable characters."

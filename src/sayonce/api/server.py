@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from sayonce.access.loopback import refuse_open_doors
-from sayonce.api import answers, audio, openai, status, voice
+from sayonce.api import answers, audio, deepgram, elevenlabs, openai, status, voice
 from sayonce.api.desk import Desk
 from sayonce.api.lobby import Lobby
 from sayonce.app import VERSION, Gateway, running
@@ -42,6 +42,8 @@ def application(gateway: Gateway) -> ASGIApp:
     app = FastAPI(title="sayonce", version=VERSION, docs_url=None, redoc_url=None, redirect_slashes=False)
     desk = Desk(gateway)
     openai.hang_doors(app, gateway, desk)
+    elevenlabs.hang_doors(app, gateway, desk)
+    deepgram.hang_doors(app, gateway, desk)
     audio.hang_doors(app, gateway)
     voice.hang_doors(app, gateway, desk)
     status.hang_doors(app, gateway, desk)

@@ -8,7 +8,14 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from sayonce.cache.orders import Chain, Link, Order, Steering
-from sayonce.errors import InvalidRequest, MissingExtra, ProviderError, ProviderMisconfigured, TextTooLong
+from sayonce.errors import (
+    InvalidRequest,
+    MissingExtra,
+    ProviderError,
+    ProviderMisconfigured,
+    TextTooLong,
+    UnknownVoice,
+)
 from sayonce.providers.breaker import Breaker
 from sayonce.providers.chain import Voices, in_place
 from sayonce.providers.contract import Provider
@@ -51,12 +58,15 @@ class Cast:
         """Who speaks where a request names nobody."""
         return self._customs.chain[0]
 
-    def chain(self, request: SpeechRequest, steering: Steering, names: Sequence[str] = ()) -> Chain:
+    def chain(
+        self, request: SpeechRequest, steering: Steering, names: Sequence[str] = (), *, dialect: str | None = None
+    ) -> Chain:
         """The orders of a request: of the upstream that it names, then of those that come after it in the chain, be
         that `names` or the usual one. InvalidRequest and its kin where it is known beforehand that the first cannot
-        speak it; only where it is not there, or the text is too long for it, does the next come first."""
+        speak it; only where it is not there, or the text is too long for it, does the next come first. `dialect` is
+        the vendor whose voices and models the request means."""
         names = self._existing(names) or self._customs.chain
-        request = self.addressed(request, names[0])
+        request = self.addressed(request, names[0]) if dialect is None else self._meant(request, names, dialect)
         name = request.upstream or names[0]
         others = names[names.index(name) + 1 :] if name in names else ()
         try:
@@ -67,6 +77,12 @@ class Cast:
                 raise
             return self.chain(_passed_on(request, others[0]), steering, others)
         return Chain(first, lambda: self._others(request, first, others), 1 + len(others), self._customs.patience)
+
+    def speaks(self, dialect: str, names: Sequence[str] = ()) -> Provider:
+        """Who answers to a vendor's dialect: an upstream of that vendor's, or else the first of the chain."""
+        names = names or self._customs.chain
+        own = (name for name in (*names, *self.upstreams) if self._kind(name) == dialect)
+        return self._provider(next(own, names[0]))
 
     def addressed(self, request: SpeechRequest, default: str = "") -> SpeechRequest:
         """The request with the upstream's name where it belongs, which callers also put before a voice or a model
@@ -90,6 +106,8 @@ class Cast:
             try:
                 provider = self._provider(name)
                 recipe = in_place(request, spoken, provider, self._customs.voices)
+                if request.discreet and not provider.discreet:
+                    continue
             except ProviderError as error:
                 yield error
                 continue
@@ -99,7 +117,32 @@ class Cast:
             spoken = (provider, recipe)
             yield self._order(request, provider, recipe, first.steering)
 
+    def _kind(self, name: str) -> str | None:
+        return self.upstreams[name].name if name in self.upstreams else None
+
+    def _meant(self, request: SpeechRequest, names: Sequence[str], dialect: str) -> SpeechRequest:
+        """The request as who answers to the dialect takes it: another vendor gets the voice that stands for that
+        one, and neither model nor options."""
+        mapped = self._customs.voices.of(dialect, request.voice, names[0])
+        provider = self._provider(names[0]) if mapped else self.speaks(dialect, names)
+        name, voice = provider.upstream.name, mapped or request.voice
+        if provider.name == dialect:
+            return replace(request, upstream=name)
+        if not mapped and voice is not None and not provider.has_voice(voice):
+            raise UnknownVoice(
+                f"'{name}' has no voice that stands for this one.",
+                param="voice",
+                remedy=f'Name one in the settings: [voices."{dialect}/<voice>"] {name} = "…"',
+            )
+        return replace(request, upstream=name, voice=voice, model=None, options={})
+
     def _recipe(self, request: SpeechRequest, provider: Provider) -> Recipe:
+        if request.discreet and not provider.discreet:
+            raise InvalidRequest(
+                f"'{provider.upstream.name}' may keep what it is sent.",
+                param="privacy",
+                remedy="Set enable_logging = false (ElevenLabs) or mip_opt_out = true (Deepgram) for it.",
+            )
         return provider.check(recipe_of(request, provider.upstream))
 
     def _order(self, request: SpeechRequest, provider: Provider, recipe: Recipe, steering: Steering) -> Order:

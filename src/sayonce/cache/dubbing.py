@@ -37,6 +37,7 @@ class Dubbing:
 
     async def _say(self, dub: Flight, source: Flight) -> bytes:
         said = bytearray()
+        dub.marks = source.marks
         with closing(LiveTranscoder(source.order.format, dub.order.format)) as transcoder:
             async for piece in source.listen():
                 dub.outcome = source.outcome

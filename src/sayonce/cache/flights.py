@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 
 from sayonce.cache.orders import Clip, Order, Outcome
 from sayonce.errors import SayonceError
+from sayonce.speech.chunks import Mark
 
 
 @dataclass(slots=True)
@@ -46,6 +47,8 @@ class Flight:
         #: Whether its first piece came too late for somebody.
         self.late = False
         self.times = Times()
+        #: When what is said, as far as it has come.
+        self.marks: list[Mark] = []
         self._pieces: list[bytes] = []
         self._clip: Clip | None = None
         self._error: SayonceError | None = None
@@ -82,8 +85,9 @@ class Flight:
             self.late = True
             self.order.breaker.failed()
 
-    def pass_on(self, piece: bytes) -> None:
-        """The next piece, to everyone."""
+    def pass_on(self, piece: bytes, marks: Iterable[Mark] = ()) -> None:
+        """The next piece, with the marks that came with it, to everyone."""
+        self.marks.extend(marks)
         if piece:
             if not self._pieces:
                 self.times.first_byte = time.perf_counter() - self.times.began
@@ -94,6 +98,7 @@ class Flight:
         """It is whole. What was found kept on the way comes in one piece."""
         if not self._pieces:
             self._pieces.append(clip.data)
+            self.marks.extend(clip.asset.marks)
         self._clip = clip
         self._tell()
 

@@ -240,7 +240,7 @@ class Pilot:
                 take = Take(provider.upstream.name, stream.format, order.format, self._terms.largest)
                 with closing(take):
                     async for chunk in stream.chunks:
-                        flight.pass_on(await take.add(chunk))
+                        flight.pass_on(await take.add(chunk), chunk.marks)
                     flight.pass_on(await take.finish())
         except TimeoutError as error:
             raise ProviderTimeout(

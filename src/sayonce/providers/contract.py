@@ -47,6 +47,12 @@ class Provider(ABC):
     #: The most characters it takes in one request; None where it sets no limit.
     max_characters: int | None = None
 
+    #: Whether it keeps nothing of what it is sent, and learns nothing from it, as far as it says so.
+    discreet: bool = False
+
+    #: Whether it tells when what is said: its chunks carry marks.
+    timed: bool = False
+
     @classmethod
     @abstractmethod
     def from_settings(cls, name: str, table: Mapping[str, object]) -> Provider:

@@ -45,6 +45,7 @@ class DeepgramProvider(Vendor[DeepgramSettings]):
 
     def __init__(self, name: str, settings: DeepgramSettings) -> None:
         super().__init__(name, settings, voice=next(iter(settings.voices), VOICE))
+        self.discreet = settings.mip_opt_out is True
 
     def _headers(self) -> dict[str, str]:
         return self.settings.authorization("authorization", "Token")

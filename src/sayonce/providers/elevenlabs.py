@@ -97,6 +97,8 @@ class ElevenLabsProvider(Vendor[ElevenLabsSettings]):
 
     def __init__(self, name: str, settings: ElevenLabsSettings) -> None:
         super().__init__(name, settings, voice=next(iter(settings.voices), VOICE), model=MODEL)
+        self.discreet = settings.enable_logging is False
+        self.timed = settings.timestamps
         self._listed: tuple[Voice, ...] | None = None
 
     def _headers(self) -> dict[str, str]:

@@ -53,6 +53,8 @@ class EspeakProvider(Provider):
 
     name = "espeak"
     max_characters = _LONGEST_TEXT
+    discreet = True
+    timed = True
 
     def __init__(self, upstream: Upstream, *, workers: int = 2) -> None:
         self.upstream = upstream

@@ -50,6 +50,8 @@ class SpeechRequest:
     variation: int = 0
     owner: Owner = Owner()
     format: AudioFormat = MP3
+    #: Whether only an upstream may speak that keeps nothing of what it is sent, and learns nothing from it.
+    discreet: bool = False
 
 
 @dataclass(frozen=True, slots=True)

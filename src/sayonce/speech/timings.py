@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from sayonce.speech.chunks import Mark
 
@@ -65,26 +65,45 @@ def words(marks: Iterable[Mark]) -> tuple[Mark, ...]:
     return tuple(mark for mark in marks if mark.kind in (WORD, ESTIMATED))
 
 
-def characters(marks: Sequence[Mark], text: str, duration: float) -> list[tuple[str, float, float]]:
-    """Each character of the text with its start and end in seconds: as measured, or else spread evenly over its word;
-    what lies between words lasts from the one to the next. Empty where there are no marks."""
-    known = [mark for mark in marks if mark.kind == CHARACTER] or list(words(marks))
-    if not known:
-        return []
-    timed: list[tuple[str, float, float]] = []
-    at, now = 0, 0.0
-    for mark in sorted(known, key=lambda mark: mark.first):
-        if mark.first < at:
-            continue
-        timed += _spread(text[at : mark.first], now, max(mark.start, now))
-        now, at = max(mark.end, now), mark.first + mark.length
-        timed += _spread(text[mark.first : at], min(mark.start, now), now)
-    return timed + _spread(text[at:], now, max(duration, now))
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """A character, and when it is said, in seconds from the audio's beginning."""
+
+    character: str
+    start: float
+    end: float
 
 
-def _spread(text: str, start: float, end: float) -> list[tuple[str, float, float]]:
-    step = (end - start) / max(len(text), 1)
-    return [(char, start + n * step, start + (n + 1) * step) for n, char in enumerate(text)]
+class Characters:
+    """Tells of each character of a text when it is said, as the marks come: as measured, or else spread evenly over
+    its word; what lies between words lasts from the one to the next."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._at = 0
+        self._now = 0.0
+        self._kind: str | None = None
+
+    def feed(self, marks: Iterable[Mark]) -> list[Timed]:
+        """The characters up to the last of the marks."""
+        timed: list[Timed] = []
+        for mark in marks:
+            if mark.kind == SENTENCE or mark.first < self._at or mark.kind != (self._kind or mark.kind):
+                continue
+            self._kind = mark.kind  # an aligner tells characters first, and then the words that they make
+            timed += self._up_to(mark.first, mark.start)
+            timed += self._up_to(mark.first + mark.length, mark.end)
+        return timed
+
+    def finish(self, duration: float) -> list[Timed]:
+        """The rest of the text, up to the audio's end. Empty where there was no mark at all."""
+        return [] if self._kind is None else self._up_to(len(self._text), duration)
+
+    def _up_to(self, at: int, end: float) -> list[Timed]:
+        start, text = self._now, self._text[self._at : at]
+        self._at, self._now = at, max(end, start)
+        step = (self._now - start) / max(len(text), 1)
+        return [Timed(char, start + n * step, start + (n + 1) * step) for n, char in enumerate(text)]
 
 
 def estimated(text: str, duration: float) -> tuple[Mark, ...]:
