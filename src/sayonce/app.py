@@ -32,8 +32,10 @@ from sayonce.errors import CatalogError, CatalogUnavailable, InvalidSettings, Mi
 from sayonce.providers import registry as providers
 from sayonce.providers.breaker import Breaker, Rules, State
 from sayonce.providers.chain import Voices
+from sayonce.providers.chat_cleaner import ChatCleaner
 from sayonce.providers.contract import Provider
 from sayonce.settings import VENDORS, Settings, environment
+from sayonce.speech.cleaning import Cleaner
 from sayonce.storage import registry as storages
 from sayonce.storage.contract import Storage
 from sayonce.storage.paths import PathTemplate
@@ -85,7 +87,10 @@ async def running(settings: Settings, clock: Clock = time.time) -> AsyncIterator
         speakers, missing = _upstreams(settings)
         for speaker in speakers.values():
             stack.push_async_callback(speaker.aclose)
-        cast = Cast(speakers, _customs(settings), _breakers(settings, speakers), missing)
+        cleaner = ChatCleaner.from_settings(settings.cleaner) if settings.cleaner else None
+        if cleaner is not None:
+            stack.push_async_callback(cleaner.aclose)
+        cast = Cast(speakers, _customs(settings, cleaner), _breakers(settings, speakers), missing)
         gateway = _joined(settings, _Stock(catalog, places, cast, await _names(catalog), clock))
         stack.push_async_callback(_wind_down, gateway)
         async with _background(gateway):
@@ -165,7 +170,7 @@ def _terms(settings: Settings) -> Terms:
     )
 
 
-def _customs(settings: Settings) -> Customs:
+def _customs(settings: Settings, cleaner: Cleaner | None) -> Customs:
     chain = settings.chain or (settings.speaker,)
     if settings.speaker not in chain:
         raise InvalidSettings(
@@ -173,7 +178,7 @@ def _customs(settings: Settings) -> Customs:
             remedy="Set one of the two; who speaks first in the chain is the default.",
         )
     chain = chain[chain.index(settings.speaker) :]
-    return Customs(chain, Voices(settings.voices), settings.keep, settings.deadline)
+    return Customs(chain, Voices(settings.voices), settings.keep, settings.deadline, cleaner)
 
 
 def _breakers(settings: Settings, speakers: Mapping[str, Provider]) -> dict[str, Breaker]:

@@ -28,7 +28,8 @@
     │   ├── ProviderRateLimited       it asks for patience; `retry_after` says for how long
     │   ├── ProviderRefused           it says that this request is wrong
     │   ├── ProviderMisconfigured     it does not accept our key or our settings for it
-    │   └── BrokenAudio               what it sent is no whole, decodable audio
+    │   ├── BrokenAudio               what it sent is no whole, decodable audio
+    │   └── CleaningFailed            the model that was to clean the text did not; the rules do
     ├── StorageError                  carries `backend`: where bytes were to rest
     │   ├── BlobNotFound              a definite answer: it is not there
     │   ├── StorageFull               no space, or no right to write
@@ -245,6 +246,10 @@ class ProviderMisconfigured(ProviderError):
 class BrokenAudio(ProviderError):
     code = "broken_audio"
     retryable = True
+
+
+class CleaningFailed(ProviderError):
+    code = "cleaning_failed"
 
 
 # ── where bytes rest ─────────────────────────────────────────────────────────────────────────────

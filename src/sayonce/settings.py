@@ -142,6 +142,9 @@ class Settings(BaseSettings):
     voices: dict[str, dict[str, str]] = Field(
         {}, description="Which voice stands for which: a table `upstream/voice`, with a voice for each substitute."
     )
+    cleaner: dict[str, Any] = Field(
+        {}, description="A language model that cleans texts: `base_url`, `api_key`, `model`, `timeout`, `prompt`."
+    )
     estimate_timings: bool = Field(
         False, description="Whether words' times are estimated, and marked as such, where nobody tells them."
     )
@@ -343,7 +346,7 @@ def _struck(value: Any, name: str = "") -> Any:
 
 def _refuse_unknown_names() -> None:
     known = {_PREFIX + name.upper() for name in Settings.model_fields} | {f"{_PREFIX}CONFIG"}
-    tables = {f"{_PREFIX}UPSTREAMS", f"{_PREFIX}STORAGES", f"{_PREFIX}VOICES"}
+    tables = {f"{_PREFIX}UPSTREAMS", f"{_PREFIX}STORAGES", f"{_PREFIX}VOICES", f"{_PREFIX}CLEANER"}
     for name in os.environ:
         whole, nested, _ = name.upper().partition("__")
         if not whole.startswith(_PREFIX) or (whole in known and (not nested or whole in tables)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from email.utils import formatdate
 from urllib.parse import parse_qs
 
@@ -15,11 +16,13 @@ from sayonce.access.loopback import refuse_strangers
 from sayonce.api import links, ranges
 from sayonce.api.answers import VARIANT, Bytes, Headers
 from sayonce.api.door import Door, hang
+from sayonce.api.timings import ESTIMATED, marks_of
 from sayonce.app import Gateway
 from sayonce.audio.formats import content_type, extension
 from sayonce.cache.orders import Clip
 from sayonce.catalog.records import Asset
 from sayonce.errors import AccessError
+from sayonce.speech import timings
 from sayonce.speech.chunks import Mark
 
 _YEAR = 31_536_000
@@ -50,7 +53,8 @@ class AudioDoor(Door):
             raise links.not_there()
         keeping = f"{share}, {self._keeping(asset, versioned='v' in query, expires_in=signed)}"
         if ext in _TIMINGS:
-            return _timings(asset, ext, keeping)
+            estimate = self.gateway.settings.estimate_timings
+            return _timings(asset, marks_of(asset, asset.text or "", estimate=estimate), ext, keeping)
         if clip is None and (clip := await self.gateway.shelf.fetch(asset)) is None:
             raise links.not_there()
         self.gateway.hot.put(clip, epoch)
@@ -137,21 +141,18 @@ def _bytes(clip: Clip, keeping: str, asked: dict[bytes, bytes], method: str) -> 
     return Bytes(status, headers, b"" if method == "HEAD" else body)
 
 
-def _timings(asset: Asset, ext: str, keeping: str) -> ASGIApp:
-    words = [mark for mark in asset.marks if mark.kind == "word"]
+def _timings(asset: Asset, marks: Sequence[Mark], ext: str, keeping: str) -> ASGIApp:
+    words = timings.words(marks)
     if ext == "vtt":
         body, kind = _vtt(words, asset.text).encode(), b"text/vtt; charset=utf-8"
     else:
         body, kind = json.dumps({"words": [_word(m, asset.text) for m in words]}).encode(), b"application/json"
-    return Bytes(
-        200,
-        [
-            (b"content-type", kind),
-            (b"content-length", b"%d" % len(body)),
-            (b"cache-control", keeping.encode()),
-        ],
-        body,
-    )
+    headers: Headers = [
+        (b"content-type", kind),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", keeping.encode()),
+    ]
+    return Bytes(200, headers if marks is asset.marks else [*headers, ESTIMATED], body)
 
 
 def _word(mark: Mark, text: str | None) -> dict[str, object]:
@@ -159,7 +160,7 @@ def _word(mark: Mark, text: str | None) -> dict[str, object]:
     return {"start": mark.start, "end": mark.end, "first": mark.first, "length": mark.length, **word}
 
 
-def _vtt(words: list[Mark], text: str | None) -> str:
+def _vtt(words: Sequence[Mark], text: str | None) -> str:
     return "WEBVTT\n\n" + "\n".join(_cue(mark, text or "") for mark in words)
 
 

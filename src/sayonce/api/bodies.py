@@ -6,6 +6,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from sayonce.cache.cast import Cleaning
 from sayonce.errors import InvalidRequest
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -38,6 +39,7 @@ class SpeechBody(BaseModel):
     user: str | None = None
     session: str | None = None
     chain: Names | None = None
+    cleaning: Cleaning | None = None
 
 
 class VoiceBody(BaseModel):
@@ -61,6 +63,7 @@ class VoiceBody(BaseModel):
     user: str | None = Field(default=None, validation_alias=AliasChoices("user", "userId", "user_id"))
     session: str | None = Field(default=None, validation_alias=AliasChoices("session", "sessionId", "session_id"))
     chain: Names | None = None
+    cleaning: Cleaning | None = None
 
 
 def parse(model: type[B], raw: bytes) -> B:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
@@ -13,14 +14,17 @@ from sayonce.access.gate import Gate
 from sayonce.access.limits import RateLimits
 from sayonce.access.loopback import refuse_strangers
 from sayonce.app import Gateway
+from sayonce.cache.cast import Cast, Cleaning
 from sayonce.cache.orders import Steering
 from sayonce.errors import BodyTooLarge, CallerLeft, InvalidRequest
-from sayonce.speech.requests import Owner
+from sayonce.speech.requests import Owner, SpeechRequest
 from sayonce.speech.requests import Scope as Sharing
 
 _STEERING = {"no-store": "no_store", "no-cache": "no_cache", "only-if-cached": "only_if_cached"}
 _PLAIN = Steering()
 _LONGEST_NAME = 200
+# Cleaning as many characters takes a few milliseconds.
+_LONG = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,16 @@ class Visit:
         none of them says."""
         told = tuple(names or ()) or _parts(self.header("x-sayonce-chain"))
         return told or self.caller.tenant.chain
+
+    def cleaning(self, told: Cleaning | None, usual: Cleaning = Cleaning.OFF) -> Cleaning:
+        """How the text is to be cleaned: from the body, else the header, else as is usual at that door."""
+        header = self.header("x-sayonce-cleaning")
+        try:
+            return told or (Cleaning(header) if header else usual)
+        except ValueError as error:
+            raise InvalidRequest(
+                "There is no such way of cleaning.", param="cleaning", remedy=f"Use one of: {', '.join(Cleaning)}."
+            ) from error
 
     def owner(self, scope: str | None, user: str | None, session: str | None) -> Owner:
         """For whom it is said: from the body's fields, or else from the headers. Forbidden where the key may not
@@ -86,6 +100,13 @@ class Desk:
         self._limits.take(caller.tenant)
         wanted = headers.get(b"cache-control")
         return Visit(caller, headers, _PLAIN if wanted is None else steering(wanted))
+
+
+async def cleaned(cast: Cast, request: SpeechRequest, how: Cleaning) -> SpeechRequest:
+    """The request as it is to be cleaned; long texts are, off the event loop."""
+    if how is Cleaning.OFF or len(request.text) < _LONG:
+        return cast.cleaned(request, how)
+    return await asyncio.to_thread(cast.cleaned, request, how)
 
 
 def steering(cache_control: bytes) -> Steering:

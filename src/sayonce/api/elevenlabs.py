@@ -113,7 +113,7 @@ class TimedDoor(SpeechDoor):
 
     async def _when_whole(self, answer: Answer) -> Bytes:
         clip = await whole(answer)
-        text = answer.order.recipe.text
+        text = answer.said
         marks = timings.marks_of(clip.asset, text, estimate=self._estimate)
         if not marks:
             raise timings.no_timings(answer.order.provider.upstream.name)
@@ -207,13 +207,13 @@ def _json_headers(answer: Answer) -> Headers:
 def _told(answer: Answer) -> Headers:
     """What the dialect's clients read beside the audio: a hit costs nothing."""
     paid = answer.outcome not in (Outcome.HIT, Outcome.JOINED)
-    cost = len(answer.order.recipe.text) if paid else 0
+    cost = len(answer.said) if paid else 0
     return [(b"request-id", secrets.token_hex(10).encode()), (b"character-cost", b"%d" % cost)]
 
 
 async def _lines(answer: Live) -> AsyncIterator[bytes]:
     """The lines of an answer that is being spoken, each with the characters that became known with its audio."""
-    flight, characters, seen = answer.flight, Characters(answer.order.recipe.text), 0
+    flight, characters, seen = answer.flight, Characters(answer.said), 0
     async for piece in answer.pieces():
         marks, seen = flight.marks[seen:], len(flight.marks)
         yield _line(piece, characters.feed(marks)) + b"\n"

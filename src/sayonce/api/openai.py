@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import math
 import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope
 
 from sayonce.api import answers
+from sayonce.api.answers import Stream
 from sayonce.api.bodies import SpeechBody, VoiceId, parse
-from sayonce.api.desk import Desk, Visit, read_body
+from sayonce.api.desk import Desk, Visit, cleaned, read_body
 from sayonce.api.door import Door, hang
 from sayonce.app import Gateway
 from sayonce.audio.formats import format_of
+from sayonce.cache.answers import Answer, Live, whole
 from sayonce.errors import InvalidRequest, TextTooLong
 from sayonce.speech.requests import SpeechRequest
 
 # The wire's own limit, in characters; the longest body of such a text, instructions and all, each escaped.
 _LONGEST_TEXT = 4_096
 _LONGEST_BODY = 262_144
+# How much of a whole answer goes into one event, in bytes.
+_PIECE = 16_384
+# What a usage tells is an estimate: OpenAI's own rules of thumb for text, and for audio what follows from its price
+# by the minute and by the token (platform.openai.com/docs/pricing, 2026-11).
+_CHARACTERS_A_TOKEN = 4
+_TOKENS_A_SECOND = 1_250 / 60
 
 
 class SpeechDoor(Door):
@@ -32,9 +45,12 @@ class SpeechDoor(Door):
         began = time.perf_counter()
         visit = await self._desk.receive(scope)
         body = parse(SpeechBody, await read_body(receive, visit.headers, _LONGEST_BODY))
-        chain = self.gateway.cast.chain(request_of(body, visit), visit.steering, visit.chain(body.chain))
+        cast = self.gateway.cast
+        request = await cleaned(cast, request_of(body, visit), visit.cleaning(body.cleaning))
+        chain = cast.chain(request, visit.steering, visit.chain(body.chain))
         engine = self.gateway.engine
-        return answers.audio(engine.recall(chain.first) or await engine.say(chain), began)
+        answer = engine.recall(chain.first) or await engine.say(chain)
+        return answers.audio(answer, began) if body.stream_format != "sse" else _events(answer, began)
 
 
 class ModelsDoor(Door):
@@ -63,10 +79,8 @@ def request_of(body: SpeechBody, visit: Visit) -> SpeechRequest:
             param="input",
             remedy=f"Send at most {_LONGEST_TEXT} at a time.",
         )
-    if body.stream_format not in (None, "audio"):
-        raise InvalidRequest(
-            "Only audio is streamed here, no events.", param="stream_format", remedy="Leave it out, or send 'audio'."
-        )
+    if body.stream_format not in (None, "audio", "sse"):
+        raise InvalidRequest("There is no such stream format.", param="stream_format", remedy="Use 'audio' or 'sse'.")
     return SpeechRequest(
         text=body.input,
         model=body.model,
@@ -88,6 +102,35 @@ def _variation(field: int | None, visit: Visit) -> int:
     if not (told.isascii() and told.isdecimal() and len(told) < 7):
         raise InvalidRequest("The header X-Sayonce-Variation is no whole number.", param="variation")
     return int(told)
+
+
+def _events(answer: Answer, began: float) -> Stream:
+    """The audio as server-sent events, as OpenAI's newer models stream it."""
+    spoken = answers.audio(answer, began)
+    headers = [(name, value) for name, value in spoken.headers[1:] if name != b"content-length"]
+    return Stream([(b"content-type", b"text/event-stream; charset=utf-8"), *headers], _deltas(answer))
+
+
+async def _deltas(answer: Answer) -> AsyncIterator[bytes]:
+    async for piece in _pieces(answer):
+        yield _event({"type": "speech.audio.delta", "audio": base64.b64encode(piece).decode()})
+    told = math.ceil(len(answer.said) / _CHARACTERS_A_TOKEN)
+    heard = math.ceil((await whole(answer)).asset.duration * _TOKENS_A_SECOND)
+    usage = {"input_tokens": told, "output_tokens": heard, "total_tokens": told + heard}
+    yield _event({"type": "speech.audio.done", "usage": usage})
+
+
+async def _pieces(answer: Answer) -> AsyncIterator[bytes]:
+    if isinstance(answer, Live):
+        async for piece in answer.pieces():
+            yield piece
+    else:
+        for at in range(0, len(answer.clip.data), _PIECE):
+            yield answer.clip.data[at : at + _PIECE]
+
+
+def _event(told: Mapping[str, Any]) -> bytes:
+    return b"data: " + json.dumps(told).encode() + b"\n\n"
 
 
 def create_speech(body: SpeechBody) -> None:

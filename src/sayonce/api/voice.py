@@ -10,8 +10,9 @@ from starlette.types import ASGIApp, Receive, Scope
 
 from sayonce.api import answers, links
 from sayonce.api.bodies import VoiceBody, parse
-from sayonce.api.desk import Desk, Visit, read_body
+from sayonce.api.desk import Desk, Visit, cleaned, read_body
 from sayonce.api.door import Door, hang
+from sayonce.api.timings import marks_of
 from sayonce.app import Gateway
 from sayonce.audio.formats import any_format_of, extension
 from sayonce.cache.answers import Answer, whole
@@ -19,6 +20,7 @@ from sayonce.cache.orders import Outcome
 from sayonce.catalog.records import Asset
 from sayonce.errors import TextTooLong
 from sayonce.speech.requests import SpeechRequest
+from sayonce.speech.timings import words
 
 _MOST_BYTES_A_CHARACTER = 12  # a surrogate pair, escaped
 
@@ -36,7 +38,9 @@ class VoiceDoor(Door):
         visit = await self._desk.receive(scope)
         most = self._longest * _MOST_BYTES_A_CHARACTER + 65_536
         body = parse(VoiceBody, await read_body(receive, visit.headers, most))
-        chain = self.gateway.cast.chain(self._request(body, visit), visit.steering, visit.chain(body.chain))
+        cast = self.gateway.cast
+        request = await cleaned(cast, self._request(body, visit), visit.cleaning(body.cleaning))
+        chain = cast.chain(request, visit.steering, visit.chain(body.chain))
         answer = self.gateway.engine.recall(chain.first) or await self.gateway.engine.say(chain)
         asset = (await whole(answer)).asset
         links_of = links.Links(self.gateway, scope)
@@ -69,7 +73,7 @@ class VoiceDoor(Door):
 
     def _told(self, answer: Answer, asset: Asset, url: str | None) -> dict[str, Any]:
         spoken = answer.outcome in (Outcome.MISS, Outcome.BYPASS, Outcome.DISABLED)
-        text = answer.order.recipe.text
+        text = asset.text or answer.said
         return {
             **row(asset),
             "url": url,
@@ -78,10 +82,10 @@ class VoiceDoor(Door):
             "cost": asset.cost if spoken else 0.0,
             "saved": 0.0 if spoken else asset.cost,
             "words": [
-                {"word": text[m.first : m.first + m.length], "start": m.start, "end": m.end}
-                for m in asset.marks
-                if m.kind == "word"
+                {"word": text[mark.first : mark.first + mark.length], "start": mark.start, "end": mark.end}
+                for mark in words(marks_of(asset, text, estimate=self.gateway.settings.estimate_timings))
             ],
+            "timings": "measured" if asset.marks else "estimated" if self.gateway.settings.estimate_timings else None,
         }
 
 

@@ -19,6 +19,11 @@ class Whole:
     clip: Clip
 
     @property
+    def said(self) -> str:
+        """The text that is said."""
+        return self.clip.asset.text or self.order.recipe.text
+
+    @property
     def transcoded(self) -> bool:
         """Whether it was made of another format."""
         return self.clip.asset.transcoded
@@ -31,6 +36,11 @@ class Live:
     order: Order
     outcome: Outcome
     flight: Flight
+
+    @property
+    def said(self) -> str:
+        """The text that is said."""
+        return self.flight.said.text
 
     @property
     def transcoded(self) -> bool:

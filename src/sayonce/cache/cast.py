@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -13,17 +14,28 @@ from sayonce.errors import (
     MissingExtra,
     ProviderError,
     ProviderMisconfigured,
+    ProviderRefused,
     TextTooLong,
     UnknownVoice,
 )
 from sayonce.providers.breaker import Breaker
 from sayonce.providers.chain import Voices, in_place
 from sayonce.providers.contract import Provider
+from sayonce.speech.cleaning import RULES, Cleaner, clean
+from sayonce.speech.normaliser import normalise
 from sayonce.speech.recipes import Recipe, recipe_of
 from sayonce.speech.requests import SpeechRequest
 
 # Why an upstream that there could be is not there.
 Missing: TypeAlias = MissingExtra | ProviderMisconfigured
+
+
+class Cleaning(StrEnum):
+    """How a text is cleaned before it is spoken."""
+
+    OFF = "off"
+    RULES = "rules"
+    CHAT = "chat"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +47,7 @@ class Customs:
     voices: Voices = field(default_factory=Voices)
     keep: float | None = None
     patience: float = 60.0
+    cleaner: Cleaner | None = None
 
 
 class Cast:
@@ -76,7 +89,23 @@ class Cast:
             if not others:
                 raise
             return self.chain(_passed_on(request, others[0]), steering, others)
-        return Chain(first, lambda: self._others(request, first, others), 1 + len(others), self._customs.patience)
+        length = (1 + len(others)) * (1 if first.cleaner is None else 2)
+        return Chain(first, lambda: self._others(request, first, others), length, self._customs.patience)
+
+    def cleaned(self, request: SpeechRequest, how: Cleaning) -> SpeechRequest:
+        """The request as it is to be cleaned: its text by the rules now, or raw for the cleaner to clean when it
+        comes to be spoken. InvalidRequest where no cleaner is set up."""
+        match how:
+            case Cleaning.OFF:
+                return request
+            case Cleaning.RULES:
+                return replace(request, text=clean(request.text), cleaner=RULES)
+            case Cleaning.CHAT if self._customs.cleaner is not None:
+                return replace(request, cleaner=self._customs.cleaner.name)
+            case _:
+                raise InvalidRequest(
+                    "No cleaner is set up.", param="cleaning", remedy="Set [cleaner], or use 'rules'."
+                )
 
     def speaks(self, dialect: str, names: Sequence[str] = ()) -> Provider:
         """Who answers to a vendor's dialect: an upstream of that vendor's, or else the first of the chain."""
@@ -100,8 +129,11 @@ class Cast:
         return request if request.upstream else self._by_model(request, default or self.default)
 
     def _others(self, request: SpeechRequest, first: Order, names: Sequence[str]) -> Iterator[Link]:
-        """Who speaks in the first one's place, each as it can: made only when it comes to that."""
+        """Who speaks in the first one's place, each as it can: made only when it comes to that. Where a cleaner was
+        to clean, each also as the rules do."""
         spoken = (first.provider, first.recipe)
+        if first.cleaner is not None:
+            yield self._by_rules(request, first)
         for name in names:
             try:
                 provider = self._provider(name)
@@ -115,7 +147,10 @@ class Cast:
                 yield ProviderMisconfigured(error.message, provider=name, remedy=error.remedy)
                 continue
             spoken = (provider, recipe)
-            yield self._order(request, provider, recipe, first.steering)
+            order = self._order(request, provider, recipe, first.steering)
+            yield order
+            if order.cleaner is not None:
+                yield self._by_rules(request, order)
 
     def _kind(self, name: str) -> str | None:
         return self.upstreams[name].name if name in self.upstreams else None
@@ -147,7 +182,19 @@ class Cast:
 
     def _order(self, request: SpeechRequest, provider: Provider, recipe: Recipe, steering: Steering) -> Order:
         breaker = self.breakers[provider.upstream.name]
-        return Order(provider, recipe, request.format, breaker, steering, self._customs.keep)
+        cleaner = self._customs.cleaner
+        chosen = cleaner if cleaner is not None and request.cleaner == cleaner.name else None
+        return Order(provider, recipe, request.format, breaker, steering, self._customs.keep, chosen)
+
+    def _by_rules(self, request: SpeechRequest, order: Order) -> Link:
+        """The same, cleaned by the rules."""
+        name = order.provider.upstream.name
+        try:
+            text = normalise(clean(request.text))
+            recipe = order.provider.check(replace(order.recipe, text=text, cleaner=RULES))
+        except InvalidRequest as error:
+            return ProviderRefused(f"'{name}' cannot say this: {error.message}", provider=name, remedy=error.remedy)
+        return replace(order, recipe=recipe, cleaner=None)
 
     def _existing(self, names: Sequence[str]) -> tuple[str, ...]:
         for name in names:

@@ -13,16 +13,17 @@ from sayonce.cache.orders import Clip, Order
 from sayonce.cache.takes import Take
 from sayonce.catalog.records import Asset
 from sayonce.errors import BrokenAudio
+from sayonce.speech.recipes import Recipe
 
 
-async def checked(order: Order, take: Take, *, keep_text: bool, now: float) -> Clip:
-    """The clip of a finished take, its header true and all of it decoded. BrokenAudio where it is not whole."""
-    return await asyncio.to_thread(_check, order, take, keep_text, now)
+async def checked(order: Order, said: Recipe, take: Take, *, keep_text: bool, now: float) -> Clip:
+    """The clip of a finished take of what was `said` for an order, its header true and all of it decoded. BrokenAudio
+    where it is not whole."""
+    return await asyncio.to_thread(_check, order, said, take, keep_text, now)
 
 
-def is_plausible(order: Order, clip: Clip) -> bool:
+def is_plausible(recipe: Recipe, clip: Clip) -> bool:
     """Whether saying this text can have taken that long."""
-    recipe = order.recipe
     return plausible(clip.asset.duration, recipe.text, recipe.language, float(recipe.speed))
 
 
@@ -31,8 +32,8 @@ def flagged(clip: Clip, flag: str) -> Clip:
     return Clip(replace(clip.asset, flags=clip.asset.flags | {flag}), clip.data)
 
 
-def _check(order: Order, take: Take, keep_text: bool, now: float) -> Clip:
-    recipe, name = order.recipe, order.provider.upstream.name
+def _check(order: Order, recipe: Recipe, take: Take, keep_text: bool, now: float) -> Clip:
+    name = order.provider.upstream.name
     try:
         data = finalise(take.said, order.format)
         measured = probe(data, order.format)
@@ -44,7 +45,7 @@ def _check(order: Order, take: Take, keep_text: bool, now: float) -> Clip:
         ) from error
     asset = Asset(
         content_hash=order.content_hash,
-        recipe_hash=recipe.hash,
+        recipe_hash=order.recipe.hash,
         format=order.format,
         owner=recipe.owner,
         upstream=name,

@@ -17,6 +17,7 @@ from sayonce.cache.shelf import Shelf
 from sayonce.cache.watch import Watch
 from sayonce.errors import (
     CatalogError,
+    CleaningFailed,
     NobodySpoke,
     NotKept,
     ProviderError,
@@ -49,6 +50,8 @@ class Engine:
             try:
                 if isinstance(link, ProviderError):
                     raise link
+                if link.cleaner is not None and any(isinstance(reason, CleaningFailed) for reason in reasons):
+                    continue  # it is the same cleaner
                 left = max(chain.length - len(reasons), 1)
                 answer = await self._say(link, (end - time.monotonic()) / left)
                 if reasons:
@@ -108,7 +111,7 @@ class Engine:
             return self._in_trouble(order, trouble) or await self._hear(order, patience, bypass=_hides(trouble))
         if answer is None and order.steering.only_if_cached:
             order.breaker.demand()  # who is left alone is stood in for
-            raise _not_kept()
+            raise _not_kept() if order.cleaner is None else _uncleaned()
         return answer or await self._hear(order, patience)
 
     # ── found ────────────────────────────────────────────────────────────────────────────────────
@@ -194,6 +197,10 @@ class Engine:
 def _hides(trouble: CatalogError | StorageError) -> bool:
     """Whether it may well be kept, and only cannot be read."""
     return isinstance(trouble, StorageError)
+
+
+def _uncleaned() -> CleaningFailed:
+    return CleaningFailed("Nothing is kept under the cleaner's name.", provider="cleaner")
 
 
 def _not_kept() -> NotKept:

@@ -32,6 +32,8 @@ class Flight:
         #: Whether it only says in another format what another flight is saying.
         self.dub = dub
         self.asked_at = asked_at
+        #: What is said: what the recipe has, unless a cleaner rewrote it.
+        self.said = order.recipe
         #: What flies it; whoever waits for the flight to be over waits for this.
         self.task: asyncio.Task[None] | None = None
         #: Whether the provider has spoken, and so is to be paid.

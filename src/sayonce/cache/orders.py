@@ -12,6 +12,7 @@ from sayonce.catalog.records import Asset
 from sayonce.errors import ProviderError
 from sayonce.providers.breaker import Breaker
 from sayonce.providers.contract import Provider
+from sayonce.speech.cleaning import Cleaner
 from sayonce.speech.formats import AudioFormat
 from sayonce.speech.recipes import Recipe
 
@@ -49,6 +50,8 @@ class Order:
     breaker: Breaker
     steering: Steering = Steering()
     keep: float | None = None
+    #: Who cleans the text before it is spoken; None where it is spoken as the recipe has it.
+    cleaner: Cleaner | None = None
 
     @cached_property
     def content_hash(self) -> bytes:

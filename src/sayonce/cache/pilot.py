@@ -28,7 +28,9 @@ from sayonce.cluster.contract import Leases
 from sayonce.cluster.renewal import renewing
 from sayonce.errors import (
     CatalogError,
+    CleaningFailed,
     FenceLost,
+    InvalidRequest,
     ProviderError,
     ProviderRateLimited,
     ProviderTimeout,
@@ -36,6 +38,7 @@ from sayonce.errors import (
     SayonceError,
     StorageError,
 )
+from sayonce.speech.normaliser import normalise
 from sayonce.telemetry.logs import get_logger
 
 # How often a flight elsewhere is looked at, in seconds: one point lookup each time.
@@ -186,7 +189,7 @@ class Pilot:
             await self._give_back(lease)
             await self._book(flight)
             flight.land(clip)
-        elif is_plausible(flight.order, clip):
+        elif is_plausible(flight.said, clip):
             await self._land(flight, lease, clip)
         elif await self._ground.shelf.believes(flight.order.recipe.hash):
             await self._land(flight, lease, flagged(clip, "implausible"))
@@ -208,10 +211,23 @@ class Pilot:
         remembered = None if order.steering.no_cache else self._ground.hot.get(order.content_hash)
         if remembered is not None:
             return remembered
+        await self._clean(flight)
         with order.breaker.call():
             take = await self._speak(flight)
             flight.spoken = True
-            return await checked(order, take, keep_text=self._terms.keep_text, now=self._clock())
+            return await checked(order, flight.said, take, keep_text=self._terms.keep_text, now=self._clock())
+
+    async def _clean(self, flight: Flight) -> None:
+        order = flight.order
+        if order.cleaner is None:
+            return
+        try:
+            text = normalise(await order.cleaner.clean(order.recipe.text))
+            flight.said = order.provider.check(replace(order.recipe, text=text))
+        except InvalidRequest as error:
+            raise CleaningFailed(
+                f"What the cleaner answered cannot be spoken: {error.message}", provider="cleaner"
+            ) from error
 
     async def _speak(self, flight: Flight) -> Take:
         async for attempt in stamina.retry_context(
@@ -234,9 +250,9 @@ class Pilot:
 
     async def _take(self, flight: Flight) -> Take:
         order, provider = flight.order, flight.order.provider
-        native = provider.native_format(order.recipe, order.format)
+        native = provider.native_format(flight.said, order.format)
         try:
-            async with asyncio.timeout(self._terms.longest), provider.speak(order.recipe, native) as stream:
+            async with asyncio.timeout(self._terms.longest), provider.speak(flight.said, native) as stream:
                 take = Take(provider.upstream.name, stream.format, order.format, self._terms.largest)
                 with closing(take):
                     async for chunk in stream.chunks:
@@ -322,14 +338,14 @@ def _price(order: Order) -> float | None:
 def _spent(flight: Flight) -> Spent | None:
     if not flight.spoken:
         return None
-    recipe = flight.order.recipe
+    recipe = flight.said
     return Spent(
         tenant=recipe.owner.tenant,
         upstream=flight.order.provider.upstream.name,
         model=recipe.model,
         voice=recipe.voice,
         characters=len(recipe.text),
-        cost=_price(flight.order),
+        cost=flight.order.provider.price(recipe),
     )
 
 

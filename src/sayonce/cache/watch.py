@@ -110,8 +110,8 @@ class Watch:
         if not flight.spoken:
             return  # Somebody else spoke, and counted it.
         elapsed = time.perf_counter() - flight.times.began
-        price = flight.order.provider.price(flight.order.recipe)
-        characters = len(flight.order.recipe.text)
+        price = flight.order.provider.price(flight.said)
+        characters = len(flight.said.text)
         self.metrics.generations.labels(upstream, "success").inc()
         self.metrics.generation_seconds.labels(upstream).observe(elapsed)
         self.metrics.first_byte_seconds.labels(upstream).observe(flight.times.first_byte or elapsed)

@@ -6,6 +6,7 @@ import json
 
 from sayonce.errors import (
     BrokenAudio,
+    CleaningFailed,
     ProviderError,
     ProviderMisconfigured,
     ProviderRateLimited,
@@ -16,7 +17,14 @@ from sayonce.errors import (
 
 _KINDS: dict[str, type[ProviderError]] = {
     kind.__name__: kind
-    for kind in (ProviderUnavailable, ProviderTimeout, ProviderRefused, ProviderMisconfigured, BrokenAudio)
+    for kind in (
+        ProviderUnavailable,
+        ProviderTimeout,
+        ProviderRefused,
+        ProviderMisconfigured,
+        BrokenAudio,
+        CleaningFailed,
+    )
 }
 
 

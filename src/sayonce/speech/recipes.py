@@ -93,6 +93,7 @@ def recipe_of(request: SpeechRequest, upstream: Upstream) -> Recipe:
         instructions=request.instructions,
         options=_options(request.options),
         variation=request.variation,
+        cleaner=request.cleaner,
     )
 
 

@@ -48,6 +48,8 @@ class SpeechRequest:
     instructions: str | None = None
     options: Mapping[str, Json] = field(default_factory=dict)
     variation: int = 0
+    #: Who cleaned the text, or is to clean it, by name and version; None where nobody.
+    cleaner: str | None = None
     owner: Owner = Owner()
     format: AudioFormat = MP3
     #: Whether only an upstream may speak that keeps nothing of what it is sent, and learns nothing from it.
