@@ -115,7 +115,7 @@ def _joined(settings: Settings, stock: _Stock) -> Gateway:
     gate = Gate(catalog, time.monotonic, memory=settings.key_memory, guarded=guarded)
     watch = Watch(Tally(clock), Metrics(VERSION), TextNames(stock.secrets[0]), clock)
     home = Place(_home(settings, stock.storages), PathTemplate(settings.path_template))
-    shelf = Shelf(catalog, stock.storages, home)
+    shelf = Shelf(catalog, stock.storages, home, hot.forget)
     finder = Finder(shelf, hot, clock, transcodes=settings.variants == "transcode")
     leases = CatalogLeases(catalog, settings.lease_seconds)
     allowance = Allowance(settings.bypass_characters, settings.bypass_usd, time.monotonic)

@@ -145,6 +145,16 @@ class Settings(BaseSettings):
     cleaner: dict[str, Any] = Field(
         {}, description="A language model that cleans texts: `base_url`, `api_key`, `model`, `timeout`, `prompt`."
     )
+    message_path: str = Field(
+        "tts_audio/{user}/{thread}/{message}.mp3", description="The path of a chat message's audio in the storage."
+    )
+    message_cleaning: Literal["off", "rules", "chat"] = Field(
+        "rules", description="How chat messages are cleaned before they are spoken."
+    )
+    user_header: str = Field(
+        "X-Sayonce-User",
+        description="The header in which a key's holder tells a chat message's user; empty: none.",
+    )
     estimate_timings: bool = Field(
         False, description="Whether words' times are estimated, and marked as such, where nobody tells them."
     )

@@ -293,7 +293,13 @@ def test_every_variable_of_the_table_sets_its_setting(name: str, monkeypatch: py
 
 def _another(name: str) -> str:
     """A value that is not the default."""
-    fixed = {"variants": "native", "log_level": "debug", "log_format": "json", "keep_text": "false"}
+    fixed = {
+        "variants": "native",
+        "log_level": "debug",
+        "log_format": "json",
+        "keep_text": "false",
+        "message_cleaning": "off",
+    }
     default = Settings.model_fields[name].default
     if name in fixed:
         return fixed[name]

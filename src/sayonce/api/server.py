@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from sayonce.access.loopback import refuse_open_doors
-from sayonce.api import answers, audio, deepgram, elevenlabs, openai, status, voice
+from sayonce.api import answers, audio, deepgram, elevenlabs, messages, openai, status, voice
 from sayonce.api.desk import Desk
 from sayonce.api.lobby import Lobby
 from sayonce.app import VERSION, Gateway, running
@@ -46,6 +46,7 @@ def application(gateway: Gateway) -> ASGIApp:
     deepgram.hang_doors(app, gateway, desk)
     audio.hang_doors(app, gateway)
     voice.hang_doors(app, gateway, desk)
+    messages.hang_doors(app, gateway, desk)
     status.hang_doors(app, gateway, desk)
     app.add_exception_handler(HTTPException, _no_door)
     lobby = Lobby(app)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
-from sayonce.cache.answers import Answer, Live, Whole
+from sayonce.cache.answers import Answer, Live, Whole, whole
 from sayonce.cache.dubbing import Dubbing
 from sayonce.cache.finder import Finder
 from sayonce.cache.flights import Flight
 from sayonce.cache.hot import HotTier
-from sayonce.cache.orders import Chain, Order, Outcome
+from sayonce.cache.orders import Chain, Order, Outcome, Placement
 from sayonce.cache.pilot import Pilot
-from sayonce.cache.shelf import Shelf
+from sayonce.cache.shelf import Berth, Shelf
 from sayonce.cache.watch import Watch
 from sayonce.errors import (
     CatalogError,
@@ -25,6 +26,9 @@ from sayonce.errors import (
     StorageError,
 )
 from sayonce.speech.requests import Owner
+from sayonce.telemetry.logs import get_logger
+
+_log = get_logger("sayonce.engine")
 
 
 class Engine:
@@ -39,6 +43,7 @@ class Engine:
         self._dubbing = Dubbing(finder)
         self._flights: dict[bytes, Flight] = {}
         self._dubs: dict[bytes, Flight] = {}
+        self._filings: set[asyncio.Task[None]] = set()
 
     async def say(self, chain: Chain) -> Answer:
         """The audio of the first of a chain that has it kept or can speak it: all of it where it is kept, else live
@@ -73,6 +78,18 @@ class Engine:
         self._watch.hit(clip)
         return Whole(order, Outcome.HIT, clip)
 
+    async def file(self, answer: Answer) -> None:
+        """Sees to it that what was answered is also kept at its order's own place, in the background while it is
+        being spoken. Where it lies there already, nothing is written."""
+        placement = answer.order.placement
+        if placement is None:
+            return
+        filing = asyncio.create_task(self._file(answer, placement))
+        self._filings.add(filing)
+        filing.add_done_callback(self._filings.discard)
+        if isinstance(answer, Whole):
+            await asyncio.shield(filing)
+
     async def remove(self, content_hash: bytes, tenant: str, may: Callable[[Owner], bool]) -> bool:
         """Removes an asset with every variant of its recipe, and keeps a flight that is making it from landing.
         Whether there was anything of that tenant's that it `may` have."""
@@ -88,7 +105,7 @@ class Engine:
     async def land_all(self, patience: float) -> None:
         """Returns when every flight has landed; after `patience` seconds those still flying are called off."""
         under_way = [*self._flights.values(), *self._dubs.values()]
-        tasks = {flight.task for flight in under_way if flight.task is not None}
+        tasks = {flight.task for flight in under_way if flight.task is not None} | self._filings
         if not tasks:
             return
         _, late = await asyncio.wait(tasks, timeout=patience)
@@ -113,6 +130,18 @@ class Engine:
             order.breaker.demand()  # who is left alone is stood in for
             raise _not_kept() if order.cleaner is None else _uncleaned()
         return answer or await self._hear(order, patience)
+
+    async def _file(self, answer: Answer, placement: Placement) -> None:
+        epoch = self._hot.epoch
+        try:
+            clip = await whole(answer)
+            if clip.kept and not self._shelf.holds(clip.asset, placement.path):
+                use = replace(placement.use, keep_until=clip.asset.until)
+                self._hot.put(await self._shelf.attach(clip, Berth(use, placement.path)), epoch)
+        except (CatalogError, StorageError) as error:
+            self._watch.bypass("storage" if isinstance(error, StorageError) else "catalog", error)
+        except ProviderError as error:
+            _log.debug("file.nothing", error=error.code)  # its listeners were told
 
     # ── found ────────────────────────────────────────────────────────────────────────────────────
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import TypeAlias
 
-from sayonce.catalog.records import Asset
+from sayonce.catalog.records import Asset, Use
 from sayonce.errors import ProviderError
 from sayonce.providers.breaker import Breaker
 from sayonce.providers.contract import Provider
@@ -36,6 +36,14 @@ class Steering:
     only_if_cached: bool = False  # from what is kept, or not at all
 
 
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A place of its own for what is kept: a path in the storage, and the use that it is kept for."""
+
+    path: str
+    use: Use
+
+
 @dataclass(frozen=True)
 class Order:
     """One request, ready for the engine: what to say, who says it, in which format, how to treat the cache.
@@ -52,6 +60,8 @@ class Order:
     keep: float | None = None
     #: Who cleans the text before it is spoken; None where it is spoken as the recipe has it.
     cleaner: Cleaner | None = None
+    #: Where it is kept, and why, if not at the usual place as any request.
+    placement: Placement | None = None
 
     @cached_property
     def content_hash(self) -> bytes:
@@ -76,6 +86,16 @@ class Chain:
     def __iter__(self) -> Iterator[Link]:
         yield self.first
         yield from self.others()
+
+    def at(self, placement: Placement) -> Chain:
+        """The same, kept at a place of its own, whoever speaks."""
+        return replace(
+            self,
+            first=replace(self.first, placement=placement),
+            others=lambda: (
+                replace(link, placement=placement) if isinstance(link, Order) else link for link in self.others()
+            ),
+        )
 
 
 @dataclass(frozen=True, slots=True)

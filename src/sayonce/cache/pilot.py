@@ -19,7 +19,7 @@ from sayonce.cache.finder import Finder
 from sayonce.cache.flights import Flight
 from sayonce.cache.hot import HotTier
 from sayonce.cache.orders import Clip, Order, Outcome
-from sayonce.cache.shelf import Shelf
+from sayonce.cache.shelf import Berth, Shelf
 from sayonce.cache.takes import Take
 from sayonce.cache.watch import Watch
 from sayonce.catalog.records import Held, Kept, Lease, Spent, TakeOff, Use
@@ -280,14 +280,15 @@ class Pilot:
         """The clip as it is kept; as it was where it cannot be."""
         ground, order = self._ground, flight.order
         until = None if order.keep is None else self._clock() + order.keep
-        use = Use("request", keep_until=until)
+        use = replace(Use("request") if order.placement is None else order.placement.use, keep_until=until)
         clip = Clip(replace(clip.asset, until=until), clip.data)
         alone = ground.finder.transcodes or flight.anew
         epoch = ground.hot.epoch
         try:
             await ground.leases.renew(lease)  # A lease that is lost already need not write a blob to learn it.
             with self._watch.keeping(flight):
-                stored = await ground.shelf.keep(lease, clip, use, _spent(flight), alone=alone)
+                path = None if order.placement is None else order.placement.path
+                stored = await ground.shelf.keep(lease, clip, Berth(use, path), _spent(flight), alone=alone)
         except FenceLost:
             self._watch.fence_lost(flight)
         except (StorageError, CatalogError) as error:

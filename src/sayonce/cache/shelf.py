@@ -38,13 +38,25 @@ class Place:
     template: PathTemplate
 
 
-class Shelf:
-    """`storages` are all that blobs may rest in, by name; new ones go to `place`."""
+@dataclass(frozen=True, slots=True)
+class Berth:
+    """Why an asset is kept, and where: None is the usual place."""
 
-    def __init__(self, catalog: Catalog, storages: Mapping[str, Storage], place: Place) -> None:
+    use: Use
+    path: str | None = None
+
+
+class Shelf:
+    """`storages` are all that blobs may rest in, by name; new ones go to `place`. `forget` is told the content hash
+    of what lost its place to something else."""
+
+    def __init__(
+        self, catalog: Catalog, storages: Mapping[str, Storage], place: Place, forget: Callable[[bytes], None]
+    ) -> None:
         self._catalog = catalog
         self._storages = storages
         self._place = place
+        self._forget = forget
         #: Whether the last write succeeded. While it did not, what is spoken cannot be kept, and is capped.
         self.writable = True
 
@@ -74,18 +86,35 @@ class Shelf:
             raise unreachable
         return None
 
-    async def keep(self, lease: Lease, clip: Clip, use: Use, spent: Spent | None, *, alone: bool) -> Clip:
+    async def keep(self, lease: Lease, clip: Clip, berth: Berth, spent: Spent | None, *, alone: bool) -> Clip:
         """Keeps a clip under its lease; with `alone`, in place of all that is kept of its recipe. FenceLost where
         the lease is another's by now, and StorageError: then nothing has changed."""
         kept = await self._same(clip) if alone else None
         if kept is not None:
             await self._catalog.land_unchanged(lease, spent)
             return kept
-        stored = await self._store(clip)
-        orphans = await self._catalog.land(lease, stored.asset, use, spent, alone=alone)
+        stored = await self._store(clip, berth.path)
+        landing = await self._catalog.land(lease, stored.asset, berth.use, spent, alone=alone)
         sys.audit("sayonce.keep", "row committed")
-        await self._delete(orphans)
+        self._forget_all(landing.displaced)
+        await self._delete(landing.orphans)
         return stored
+
+    async def attach(self, clip: Clip, berth: Berth) -> Clip:
+        """Keeps a clip that is kept already at one more place, for one more use. As it was where it is not kept any
+        more."""
+        stored = await self._store(clip, berth.path)
+        (blob,) = stored.asset.blobs
+        displaced = await self._catalog.attach(clip.asset.content_hash, blob, berth.use)
+        sys.audit("sayonce.keep", "row committed")
+        if displaced is None:
+            return clip
+        self._forget_all(displaced)
+        return Clip(replace(clip.asset, blobs=(*clip.asset.blobs, blob)), clip.data)
+
+    def holds(self, asset: Asset, path: str) -> bool:
+        """Whether one of the asset's blobs is at that path of the storage for new ones."""
+        return any((blob.storage, blob.path) == (self._place.storage.name, path) for blob in asset.blobs)
 
     async def keep_variant(self, source: Asset, clip: Clip, use: Use) -> Clip:
         """Keeps a transcoded variant of what is kept; where its source is not kept any more, it stays unkept."""
@@ -132,9 +161,13 @@ class Shelf:
             return None
         return data if await digest_of(data) == blob.digest else None
 
-    async def _store(self, clip: Clip) -> Clip:
+    def _forget_all(self, content_hashes: Iterable[bytes]) -> None:
+        for content_hash in content_hashes:
+            self._forget(content_hash)
+
+    async def _store(self, clip: Clip, path: str | None = None) -> Clip:
         place, asset = self._place, clip.asset
-        path = place.template.render(path_fields(asset))
+        path = path or place.template.render(path_fields(asset))
         metadata = blob_metadata(asset, await self._catalog.identity())
         sys.audit("sayonce.keep", "checked")
         try:

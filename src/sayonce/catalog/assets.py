@@ -117,6 +117,11 @@ def add_use(connection: Connection, content_hash: bytes, use: Use, now: float) -
             replace=["speaker", "at", "keep_until", "pinned"],
         )
     )
+    renew_until(connection, content_hash)
+
+
+def renew_until(connection: Connection, content_hash: bytes) -> None:
+    """Lets the asset live as long as its longest use."""
     forever, longest = connection.execute(
         select(func.count().filter(uses.c.keep_until.is_(None)), func.max(uses.c.keep_until)).where(
             uses.c.content_hash == content_hash

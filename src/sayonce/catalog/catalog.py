@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from sqlalchemy import Connection
 
-from sayonce.catalog import accounts, assets, changes, leases, usage
+from sayonce.catalog import accounts, assets, changes, leases, placements, usage
 from sayonce.catalog.database import Database
 from sayonce.catalog.records import (
     ApiKey,
@@ -16,6 +16,7 @@ from sayonce.catalog.records import (
     Change,
     Held,
     Kept,
+    Landing,
     Lease,
     Progress,
     Spent,
@@ -75,12 +76,16 @@ class Catalog:
         """The lease with a new expiry; FenceLost where another holds it."""
         return await self._database.note(leases.renew, lease, life, self._clock())
 
-    async def land(
-        self, lease: Lease, asset: Asset, use: Use, spent: Spent | None, *, alone: bool
-    ) -> tuple[Blob, ...]:
+    async def land(self, lease: Lease, asset: Asset, use: Use, spent: Spent | None, *, alone: bool) -> Landing:
         """Keeps the asset (with `alone`, instead of every variant of its recipe) and gives the lease back. Answers
-        the blobs to delete next. FenceLost, and nothing changed, where the lease is another's."""
+        the blobs to delete next, and whose place was taken over. FenceLost, and nothing changed, where the lease is
+        another's."""
         return await self._database.write(leases.land, lease, asset, use, spent, alone=alone, now=self._clock())
+
+    async def attach(self, content_hash: bytes, blob: Blob, use: Use) -> tuple[bytes, ...] | None:
+        """One more blob and use of what is kept; None where it is not kept any more as it was. Answers the content
+        hashes whose place was taken over."""
+        return await self._database.write(placements.attach, content_hash, blob, use, self._clock())
 
     async def land_unchanged(self, lease: Lease, spent: Spent | None) -> None:
         """Gives the lease back after a refresh that brought the very bytes that are kept."""

@@ -14,9 +14,9 @@ from typing import Any
 from sqlalchemy import BigInteger, Connection, Text, bindparam, cast, delete, func, insert, select, update
 
 from sayonce.catalog import assets as kept
-from sayonce.catalog import changes
+from sayonce.catalog import changes, placements
 from sayonce.catalog.database import Lookup
-from sayonce.catalog.records import Asset, Blob, Held, Kept, Lease, Progress, Spent, TakeOff, Use
+from sayonce.catalog.records import Asset, Blob, Held, Kept, Landing, Lease, Progress, Spent, TakeOff, Use
 from sayonce.catalog.tables import assets, doubts, facts, leases, spending, tenants
 from sayonce.catalog.upserts import accumulate, insert_or_nothing
 from sayonce.errors import BudgetSpent, FenceLost
@@ -76,9 +76,9 @@ def renew(connection: Connection, lease: Lease, life: float, now: float) -> Leas
 
 def land(
     connection: Connection, lease: Lease, asset: Asset, use: Use, spent: Spent | None, *, alone: bool, now: float
-) -> tuple[Blob, ...]:
-    """Gives the lease back and keeps the asset; with `alone`, in place of every variant of its recipe. Answers the
-    blobs that no row names any more. FenceLost where the lease is another's by now: then nothing has changed."""
+) -> Landing:
+    """Gives the lease back and keeps the asset; with `alone`, in place of every variant of its recipe. FenceLost
+    where the lease is another's by now: then nothing has changed."""
     _give_back(connection, lease)
     settle(connection, spent, now)
     connection.execute(delete(doubts).where(doubts.c.recipe_hash == lease.recipe_hash))
@@ -88,8 +88,11 @@ def land(
     ).scalar_one()
     if replaced:
         changes.append(connection, "asset", asset.content_hash.hex(), now)
+    displaced: tuple[bytes, ...] = ()
+    if use.kind != "request":
+        displaced = placements.claim(connection, asset.content_hash, asset.blobs[0], use, now)
     orphans += kept.keep(connection, asset, use)
-    return tuple(blob for blob in orphans if not kept.path_in_use(connection, blob))
+    return Landing(tuple(blob for blob in orphans if not kept.path_in_use(connection, blob)), displaced)
 
 
 def land_unchanged(connection: Connection, lease: Lease, spent: Spent | None, now: float) -> None:

@@ -64,6 +64,15 @@ class Use:
 
 
 @dataclass(frozen=True, slots=True)
+class Landing:
+    """What a landing changed besides: blobs that no row names any more, and the content hashes of assets whose own
+    place was taken over."""
+
+    orphans: tuple[Blob, ...]
+    displaced: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class TakeOff:
     """The wish to fly a recipe. `estimate` is reserved from the tenant's budget until the landing."""
 
