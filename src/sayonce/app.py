@@ -34,6 +34,7 @@ from sayonce.providers.breaker import Breaker, Rules, State
 from sayonce.providers.chain import Voices
 from sayonce.providers.chat_cleaner import ChatCleaner
 from sayonce.providers.contract import Provider
+from sayonce.providers.declared import no_endpoint
 from sayonce.settings import VENDORS, Settings, environment
 from sayonce.speech.cleaning import Cleaner
 from sayonce.storage import registry as storages
@@ -188,10 +189,11 @@ def _breakers(settings: Settings, speakers: Mapping[str, Provider]) -> dict[str,
 
 def _unset() -> dict[str, Missing]:
     """The vendors that could be there, and what to set for each."""
-    return {
+    unset: dict[str, Missing] = {
         name: ProviderMisconfigured(f"'{name}' is not set up.", provider=name, remedy=f"Set {environment(key)}.")
         for name, (key, _) in VENDORS.items()
     }
+    return unset | {"wispr": no_endpoint("wispr")}
 
 
 def _upstreams(settings: Settings) -> tuple[dict[str, Provider], dict[str, Missing]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import time
 from typing import Any
@@ -16,6 +17,22 @@ from sayonce.audio.probe import probe
 from tests.conftest import House, MakeHouse
 
 SPEECH = {"model": "tts-1", "voice": "nova", "input": "Hello there, my friend."}
+
+
+async def test_server_sent_events(house: House) -> None:
+    for outcome in ("miss", "hit"):
+        async with house.http.stream("POST", "/v1/audio/speech", json=SPEECH | {"stream_format": "sse"}) as answer:
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            assert answer.headers["x-tts-cache"] == outcome
+            events = [json.loads(line[6:]) async for line in answer.aiter_lines() if line]
+        *deltas, done = events
+        assert {delta["type"] for delta in deltas} == {"speech.audio.delta"}
+        assert probe(b"".join(base64.b64decode(delta["audio"]) for delta in deltas), format_of("mp3")).duration > 0.5
+        assert done["type"] == "speech.audio.done"
+        usage = done["usage"]
+        assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"] > 2
+    plain = await house.http.post("/v1/audio/speech", json=SPEECH)
+    assert (plain.headers["x-tts-cache"], house.calls) == ("hit", 1)
 
 
 # ── OpenAI's ─────────────────────────────────────────────────────────────────────────────────────
@@ -78,7 +95,7 @@ BAD: list[tuple[dict[str, Any], int, str | None]] = [
     ({"speed": "fast"}, 400, "speed"),
     ({"speed": 1e308}, 400, "speed"),
     ({"colour": "red"}, 400, "colour"),
-    ({"stream_format": "sse"}, 400, "stream_format"),
+    ({"stream_format": "events"}, 400, "stream_format"),
     ({"instructions": "a" * 4_097}, 400, "instructions"),
     ({"variation": -1}, 400, "variation"),
     ({"scope": "everyone"}, 400, "scope"),

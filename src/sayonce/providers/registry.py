@@ -12,9 +12,12 @@ from sayonce.providers.contract import Provider
 
 _PROVIDERS = {
     "deepgram": "sayonce.providers.deepgram:DeepgramProvider",
+    "declared": "sayonce.providers.declared:DeclaredProvider",
     "elevenlabs": "sayonce.providers.elevenlabs:ElevenLabsProvider",
     "espeak": "sayonce.providers.espeak:EspeakProvider",
     "openai": "sayonce.providers.openai:OpenAIProvider",
+    "replicate": "sayonce.providers.replicate:ReplicateProvider",
+    "wispr": "sayonce.providers.declared:WisprProvider",
 }
 
 

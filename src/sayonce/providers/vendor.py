@@ -199,22 +199,32 @@ class Vendor(Provider, Generic[S]):
 
     @asynccontextmanager
     async def _asked(self, request: httpx.Request, recipe: Recipe | None = None) -> AsyncIterator[httpx.Response]:
-        """The answer to a request, when it is a success and no text; its body is yet to come. Whatever else was
-        answered is a ProviderError. Waits for its turn."""
-        name = self.upstream.name
+        """As `_answered`, when it is this request's turn."""
+        async with self._turn(), self._answered(request, recipe) as response:
+            yield response
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """One of the requests at a time that the key allows; further ones wait."""
         turn = object()
         await self._turns.acquire_on_behalf_of(turn)
         try:
-            async with http.translated(name):
-                response = await self._client.send(request, stream=True)
-            try:
-                if not response.is_success:
-                    raise await self._error(response, recipe)
-                yield response
-            finally:
-                await response.aclose()
+            yield
         finally:
             self._turns.release_on_behalf_of(turn)
+
+    @asynccontextmanager
+    async def _answered(self, request: httpx.Request, recipe: Recipe | None = None) -> AsyncIterator[httpx.Response]:
+        """The answer to a request, when it is a success and no text; its body is yet to come. Whatever else was
+        answered is a ProviderError."""
+        async with http.translated(self.upstream.name):
+            response = await self._client.send(request, stream=True)
+        try:
+            if not response.is_success:
+                raise await self._error(response, recipe)
+            yield response
+        finally:
+            await response.aclose()
 
     async def _error(self, response: httpx.Response, recipe: Recipe | None) -> ProviderError:
         async with http.translated(self.upstream.name):

@@ -34,7 +34,7 @@ def parrot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("parrot")
 def test_an_entry_point_adds_a_provider() -> None:
-    assert registry.known() == ["espeak", "openai", "parrot"]
+    assert {"espeak", "openai", "parrot", "wispr"} <= set(registry.known())
     assert "parrot_of_tests" not in sys.modules
     made = registry.make("polly", "parrot", {"base_url": "http://localhost:1/v1"})
     assert (made.name, made.upstream.name) == ("parrot", "polly")

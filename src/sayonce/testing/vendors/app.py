@@ -15,6 +15,7 @@ from sayonce.testing.vendors.behaviour import Behaviour, Counts
 from sayonce.testing.vendors.deepgram import FakeDeepgram
 from sayonce.testing.vendors.elevenlabs import FakeElevenLabs
 from sayonce.testing.vendors.openai import FakeOpenAI
+from sayonce.testing.vendors.replicate import FakeReplicate
 from sayonce.testing.vendors.vendor import FakeVendor
 
 
@@ -25,7 +26,8 @@ class FakeVendors:
         self.openai = FakeOpenAI()
         self.elevenlabs = FakeElevenLabs()
         self.deepgram = FakeDeepgram()
-        vendors: tuple[FakeVendor, ...] = (self.openai, self.elevenlabs, self.deepgram)
+        self.replicate = FakeReplicate()
+        vendors: tuple[FakeVendor, ...] = (self.openai, self.elevenlabs, self.deepgram, self.replicate)
         self.all = {each.name: each for each in vendors}
         control = [
             Route("/control", self._tell, methods=["GET"]),
