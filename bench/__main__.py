@@ -8,13 +8,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.markdown import Markdown
 
-from bench import counts, crowd, hits, lookup, machinery, misses
+from bench import chain, counts, crowd, hits, lookup, machinery, misses, replay, variants
 
 SECTIONS = {
     "hits": ("Memory hits, 30 KB mp3, 16 connections, one core each", hits.run),
     "misses": ("A miss beside the upstream itself", misses.run),
     "crowd": ("500 listeners on one cold text, first byte at 1 s", crowd.run),
     "lookup": ("The catalog (SQLite in WAL)", lookup.run),
+    "chain": ("A chain whose first provider is known dead", chain.run),
+    "variants": ("Another format of a kept 10 s clip", variants.run),
+    "replay": ("Dialogue replayed before a vendor that bills by the character", replay.run),
     "counts": ("What has no tolerance", counts.run),
 }
 RESULTS = Path(__file__).with_name("RESULTS.md")

@@ -22,7 +22,7 @@ A setting comes from the environment, else from `sayonce.toml`, else it has its 
 (`~/.config/sayonce` on Linux). `sayonce settings` shows what holds, with secrets struck out. A name that there is
 not is an error, so a slip of the pen is never silently ignored.
 
-Times are in seconds, sizes in bytes or as `256 MB`, money in USD.
+Times are in seconds, sizes in bytes or as `256 MB`.
 
 | in `sayonce.toml` | in the environment | default | what it is |
 | --- | --- | --- | --- |
@@ -68,11 +68,88 @@ JSON: `SAYONCE_UPSTREAMS__KOKORO__VOICES='["af_heart", "af_nicole"]'`.
 | `fields` | none | further fields of the body that it accepts |
 | `formats` | all of OpenAI's | those that it can make; others are transcoded |
 
+| with `provider = "elevenlabs"` | default | what it is |
+| --- | --- | --- |
+| `model`, `voice` | `eleven_multilingual_v2`, the first of `voices` or Rachel | the defaults |
+| `timestamps` | `true` | whether characters' times are asked for with every text, and kept |
+| `enable_logging` | the account's | `false`: the vendor keeps nothing (its enterprise customers) |
+
+| with `provider = "deepgram"` | default | what it is |
+| --- | --- | --- |
+| `voice` | `aura-asteria-en` | what Deepgram calls a model |
+| `mip_opt_out` | the account's | `true`: the vendor learns nothing from the texts, and takes more |
+
+| with `provider = "replicate"` | default | what it is |
+| --- | --- | --- |
+| `version` | Kokoro-82M | `owner/name:id`, or `owner/name` of an official model |
+| `voices`, `voice` | Kokoro's, `af_nicole` | as above |
+| `wait` | `60` | seconds that Replicate is asked to hold its answer back |
+| `poll`, `longest` | `0.25`, `300` | the first pause before a look at a prediction, and how long it may take |
+| `output_hosts` | `replicate.delivery` and what is under it | where audio may lie, beside its own address |
+
+| with `provider = "declared"` (or `"wispr"`) | default | what it is |
+| --- | --- | --- |
+| `url` | none | where to ask; `{{voice}}` and other placeholders are escaped |
+| `method` | `POST` | or `GET`, `PUT` |
+| `query` | none | a table of parameters |
+| `body`, `form`, `raw` | none | one of them: JSON, a form, plain text |
+| `audio` | `body` | or a path into the answer's JSON: `data.audio`, `output.0` |
+| `audio_encoding` | `base64` | how it stands there: `base64`, `hex`, or as a `url` |
+| `output_hosts` | none | where such a URL may lead, beside the API's own address |
+| `formats` | `{{mp3 = "mp3"}}` | its word for each format that it can make |
+| `models`, `options` | none | those there are; options are named by `{{options.…}}` |
+| `min_speed`, `max_speed` | `1`, `1` | the speeds that it takes |
+
+Placeholders: `{{text}}`, `{{voice}}`, `{{model}}`, `{{language}}`, `{{speed}}`, `{{pitch}}`, `{{style}}`,
+`{{instructions}}`, `{{format}}`, `{{api_key}}` and `{{options.…}}`. One that has no value leaves its entry out.
+
+```toml
+[upstreams.acme]
+provider = "declared"
+url = "https://api.acme.example/v2/tts/{{voice}}"
+api_key = "…"
+headers = {{ authorization = "Key {{api_key}}" }}
+body = {{ text = "{{text}}", rate = "{{speed}}", format = "{{format}}" }}
+formats = {{ mp3 = "mp3_44100", wav = "wav" }}
+voices = ["ann", "bob"]
+min_speed = 0.5
+max_speed = 2.0
+```
+
 | with `provider = "espeak"` | default | what it is |
 | --- | --- | --- |
 | `workers` | `2` | how many texts are spoken at a time |
 | `voice` | `alloy` | where a request names none |
 | `identity` | `espeak` | as above |
+
+## The chain
+
+```toml
+chain = ["replicate", "deepgram"]       # or SAYONCE_CHAIN=replicate,deepgram
+
+[voices."replicate/af_nicole"]          # this voice of one stands for that of another
+deepgram = "aura-2-thalia-en"
+
+[voices."elevenlabs/21m00Tcm4TlvDq8ikWAM"]   # whoever asks in ElevenLabs' dialect for this voice
+espeak = "en-gb"
+```
+
+Where the first fails before its first byte, the next speaks, under its own name, and what it says is kept as its own.
+An upstream that fails `breaker_failures` times in a row, or half of the time, is left alone for `breaker_rest`
+seconds, then tried once. A request names a chain of its own in `chain` or `X-Sayonce-Chain`; a tenant has one by
+`sayonce keys tenant my-app --chain replicate,deepgram`.
+
+## Cleaning
+
+`cleaning` in a request, or `X-Sayonce-Cleaning`, is `off`, `rules` or `chat`. The last asks a language model:
+
+| in `[cleaner]` | default | what it is |
+| --- | --- | --- |
+| `base_url` | OpenAI's | of any chat endpoint of its dialect |
+| `api_key` | none | sent as `Authorization: Bearer …` |
+| `model` | `gpt-4o-mini` | who cleans |
+| `timeout` | `2` | seconds for the whole; then the rules clean |
+| `prompt` | our own | what it is told |
 
 ## Storages
 

@@ -179,7 +179,7 @@ def _customs(settings: Settings, cleaner: Cleaner | None) -> Customs:
             remedy="Set one of the two; who speaks first in the chain is the default.",
         )
     chain = chain[chain.index(settings.speaker) :]
-    return Customs(chain, Voices(settings.voices), settings.keep, settings.deadline, cleaner)
+    return Customs(chain, Voices(settings.voices), settings.keep, settings.deadline, cleaner, settings.usd_rate)
 
 
 def _breakers(settings: Settings, speakers: Mapping[str, Provider]) -> dict[str, Breaker]:

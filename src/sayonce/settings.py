@@ -73,7 +73,7 @@ Table = dict[str, dict[str, Any]]
 
 
 class Settings(BaseSettings):
-    """Times are in seconds, sizes in bytes (or `256 MB`), money in USD."""
+    """Times are in seconds, sizes in bytes (or `256 MB`)."""
 
     model_config = SettingsConfigDict(
         env_prefix=_PREFIX,
@@ -189,9 +189,13 @@ class Settings(BaseSettings):
     )
     bypass_usd: float = Field(5.0, ge=0, description="The most spent an hour while nothing can be kept.")
 
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = Field(
+        "USD", description="The currency that costs are counted in, as ISO 4217 names it."
+    )
+    usd_rate: float = Field(1.0, gt=0, description="What a dollar is in that currency: vendors' prices are in USD.")
     rate: float | None = Field(None, gt=0, description="Requests a second that a tenant may make; none: no limit.")
     burst: float | None = Field(None, ge=1, description="Requests that a tenant may make at once.")
-    budget: float | None = Field(None, ge=0, description="USD a month that a tenant may spend; none: no limit.")
+    budget: float | None = Field(None, ge=0, description="What a tenant may spend a month; none: no limit.")
     key_memory: float = Field(300.0, ge=0, description="How long known keys hold while the catalog is away.")
     url_seconds: float = Field(1_800.0, gt=0, description="How long a signed audio URL is good.")
     flush_seconds: float = Field(2.0, gt=0, description="How often counted usage is written.")

@@ -46,15 +46,21 @@ def local(folder: Path, **more: str) -> dict[str, str]:
 
 async def test_the_readmes_curl_python_and_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving_process(tmp_path / "data", "", OPENAI_BASE_URL="", OPENAI_API_KEY="") as server:
-        [curl] = [block for block in fenced("sh") if block.startswith("curl")]
+        curl, message = [block for block in fenced("sh") if block.startswith("curl")]
         written = curl.replace("http://127.0.0.1:8700", server.url)
         outcomes = [await run("bash", "-c", written, cwd=tmp_path, env=dict(os.environ)) for _ in range(2)]
         assert "x-tts-cache: miss" in outcomes[0]
         assert "x-tts-cache: hit" in outcomes[1]
         assert (tmp_path / "hello.mp3").stat().st_size > 3_000
-        [client] = [block for block in fenced("python") if "OpenAI(" in block]
-        script = client.replace("http://127.0.0.1:8700", server.url)
-        await run(sys.executable, "-c", script, cwd=tmp_path, env=dict(os.environ))
+        written = message.replace("http://127.0.0.1:8700", server.url)
+        await run("bash", "-c", written, cwd=tmp_path, env=dict(os.environ))
+        kept = tmp_path / "data" / "audio" / "tts_audio" / "ann" / "t1" / "m1.mp3"
+        assert kept.read_bytes() == (tmp_path / "message.mp3").read_bytes() or kept.stat().st_size > 3_000
+        for client in [block for block in fenced("python") if "base_url" in block]:
+            script = client.replace("http://127.0.0.1:8700", server.url) + "\nprint(len(b''.join(audio)))"
+            if "elevenlabs" not in script:
+                script = script.rpartition("\n")[0]
+            await run(sys.executable, "-c", script, cwd=tmp_path, env=dict(os.environ))
     [commands] = [block for block in fenced("sh") if ".venv/bin/sayonce say" in block]
     told = []
     for line in commands.splitlines():

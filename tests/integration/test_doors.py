@@ -213,6 +213,26 @@ async def test_a_budget_stops_new_texts_and_no_old_ones(make_house: MakeHouse) -
     assert stats["saved"] == pytest.approx(0.026)
 
 
+async def test_costs_are_counted_in_one_currency(make_house: MakeHouse) -> None:
+    url = (await make_house()).gateway.settings.openai_base_url
+    paid = {"openai": {"provider": "openai", "base_url": url, "price": 15.0}}
+    house = await make_house(upstreams=paid, currency="ZAR", usd_rate=18.2)
+    text = "Twenty-six characters, oo."
+    first, again = [(await house.http.post("/api/voice", json={"text": text})).json() for _ in range(2)]
+    micros = round(15 * 26 / 1_000_000 * 18.2 * 1_000_000)
+    assert (first["cost_micros"], first["saved_micros"], first["currency"]) == (micros, 0, "ZAR")
+    assert (again["cost_micros"], again["saved_micros"], again["saved"]) == (0, micros, micros / 1_000_000)
+    for n in range(9):
+        await house.http.post("/api/voice", json={"text": text, "voice": "nova" if n else "alloy"})
+    stats = (await house.http.get("/api/cache-stats")).json()["stats"]
+    assert (stats["currency"], stats["spent_micros"], stats["saved_micros"]) == ("ZAR", 2 * micros, 9 * micros)
+    assert stats["by_voice"]["openai/nova"]["saved_micros"] == 7 * micros
+    assert stats["by_voice"]["openai/alloy"]["saved_micros"] == 2 * micros
+    (day,) = stats["by_day"].values()
+    assert (day["spent_micros"], day["hits"]) == (2 * micros, 9)
+    assert stats["by_tenant"]["default"]["saved"] == 9 * micros / 1_000_000
+
+
 async def test_the_settings_budget_is_for_who_has_none(make_house: MakeHouse) -> None:
     url = (await make_house()).gateway.settings.openai_base_url
     paid = {"openai": {"provider": "openai", "base_url": url, "price": 1_000.0}}

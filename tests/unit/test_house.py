@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -206,3 +207,16 @@ def test_a_skip_fails_where_none_may_be(strict: str, code: int, tmp_path: Path) 
     )
     assert "1 skipped" in done.stdout
     assert done.returncode == code
+
+
+def test_every_test_that_the_compatibility_table_names_is_there() -> None:
+    page = (ROOT / "docs" / "compatibility.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| ") and "---" not in line]
+    named = re.findall(r"`(\w+\.py)::(\w+)`", page)
+    assert len(named) > 50
+    sources: dict[str, str] = defaultdict(str)
+    for path in (ROOT / "tests").rglob("*.py"):
+        sources[path.name] += path.read_text(encoding="utf-8")
+    assert [f"{file}::{test}" for file, test in named if not re.search(rf"\b{test}\b", sources[file])] == []
+    heads = ("| wire", "| | |")
+    assert [row for row in rows if "::" not in row and not row.startswith(heads)] == []

@@ -11,7 +11,12 @@ from docs.reference import FOLDER, settings_page
 from pydantic import SecretStr, ValidationError
 
 from sayonce.errors import InvalidSettings
+from sayonce.providers.chat_cleaner import ChatCleanerSettings
+from sayonce.providers.declared import DeclaredSettings
+from sayonce.providers.deepgram import DeepgramSettings
+from sayonce.providers.elevenlabs import ElevenLabsSettings
 from sayonce.providers.openai import OpenAISettings
+from sayonce.providers.replicate import ReplicateSettings
 from sayonce.settings import Settings, config_file, load, table
 
 SECRET = "sk-never-shown"
@@ -299,6 +304,7 @@ def _another(name: str) -> str:
         "log_format": "json",
         "keep_text": "false",
         "message_cleaning": "off",
+        "currency": "ZAR",
     }
     default = Settings.model_fields[name].default
     if name in fixed:
@@ -312,4 +318,6 @@ def test_the_docs_page_is_current() -> None:
 
 def test_the_docs_page_tells_of_every_setting_of_an_upstream() -> None:
     page = settings_page()
-    assert [name for name in OpenAISettings.model_fields if f"`{name}`" not in page] == []
+    tables = (OpenAISettings, ElevenLabsSettings, DeepgramSettings, ReplicateSettings, DeclaredSettings)
+    fields = {name for table in tables for name in table.model_fields} | {*ChatCleanerSettings.model_fields}
+    assert [name for name in sorted(fields) if f"`{name}`" not in page] == []

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope
 from sayonce.access.callers import Role
 from sayonce.api import answers
 from sayonce.api.answers import Bytes
+from sayonce.api.costs import units
 from sayonce.api.desk import Desk
 from sayonce.api.door import Door, hang
 from sayonce.app import VERSION, Gateway
@@ -79,7 +80,8 @@ class StatisticsDoor(Door):
         admin = Role.ADMIN in visit.caller.roles
         await self.gateway.flush()
         found = await self.gateway.catalog.statistics(None if admin else visit.caller.tenant.id)
-        stats = told(found)
+        stats = told(found, self.gateway.settings.currency)
+        stats["by_tenant"] = {name: counted(count) for name, count in found.by_tenant.items()}
         if admin:
             stats["memory"] = {"entries": self.gateway.hot.entries, "bytes": self.gateway.hot.weight}
             stats["flights"] = self.gateway.engine.flying
@@ -102,21 +104,26 @@ class MetricsDoor(Door):
         return Bytes(200, [(b"content-type", kind.encode()), (b"content-length", b"%d" % len(page))], page)
 
 
-def told(found: Statistics) -> dict[str, Any]:
+def told(found: Statistics, currency: str) -> dict[str, Any]:
     """Statistics as doors and commands tell them."""
     return {
         "entries": found.assets,
         "bytes": found.bytes,
         "seconds": round(found.duration, 3),
-        **_count(found.count),
-        "by_upstream": {name: _count(count) for name, count in found.by_upstream.items()},
+        "currency": currency,
+        **counted(found.count),
+        "by_upstream": {name: counted(count) for name, count in found.by_upstream.items()},
+        "by_voice": {name: counted(count) for name, count in found.by_voice.items()},
+        "by_day": {day: counted(count) for day, count in found.by_day.items()},
     }
 
 
-def _count(count: UsageCount) -> dict[str, Any]:
+def counted(count: UsageCount) -> dict[str, Any]:
+    """A count with what it makes: money in units, too, and the rate of hits."""
     answered = count.hits + count.joined + count.misses + count.bypassed
     rate = (count.hits + count.joined) / answered if answered else 0.0
-    return {**asdict(count), "hit_rate": round(rate, 4)}
+    spent, saved = units(count.spent_micros), units(count.saved_micros)
+    return {**asdict(count), "spent": spent, "saved": saved, "hit_rate": round(rate, 4)}
 
 
 def health() -> None:

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope
 
 from sayonce.api import answers, links
 from sayonce.api.bodies import VoiceBody, parse
+from sayonce.api.costs import money
 from sayonce.api.desk import Desk, Visit, cleaned, read_body
 from sayonce.api.door import Door, hang
 from sayonce.api.timings import marks_of
@@ -79,8 +80,7 @@ class VoiceDoor(Door):
             "url": url,
             "cached": not spoken,
             "outcome": answer.outcome,
-            "cost": asset.cost if spoken else 0.0,
-            "saved": 0.0 if spoken else asset.cost,
+            **money(asset.cost, self.gateway.settings.currency, spoken=spoken),
             "words": [
                 {"word": text[mark.first : mark.first + mark.length], "start": mark.start, "end": mark.end}
                 for mark in words(marks_of(asset, text, estimate=self.gateway.settings.estimate_timings))

@@ -48,6 +48,7 @@ class Customs:
     keep: float | None = None
     patience: float = 60.0
     cleaner: Cleaner | None = None
+    usd_rate: float = 1.0
 
 
 class Cast:
@@ -184,7 +185,16 @@ class Cast:
         breaker = self.breakers[provider.upstream.name]
         cleaner = self._customs.cleaner
         chosen = cleaner if cleaner is not None and request.cleaner == cleaner.name else None
-        return Order(provider, recipe, request.format, breaker, steering, self._customs.keep, chosen)
+        return Order(
+            provider=provider,
+            recipe=recipe,
+            format=request.format,
+            breaker=breaker,
+            steering=steering,
+            keep=self._customs.keep,
+            cleaner=chosen,
+            usd_rate=self._customs.usd_rate,
+        )
 
     def _by_rules(self, request: SpeechRequest, order: Order) -> Link:
         """The same, cleaned by the rules."""

@@ -59,7 +59,7 @@ def _check(order: Order, recipe: Recipe, take: Take, keep_text: bool, now: float
         duration=measured.duration,
         sample_rate=measured.sample_rate,
         marks=tuple(take.marks),
-        cost=order.provider.price(recipe),
+        cost=order.price(recipe),
         transcoded=False,
         flags=frozenset(),
         made_at=now,

@@ -1,29 +1,48 @@
-"""Another format of what is being said, made as it comes."""
+"""Another format of what is being said, or is kept, made as it comes."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing
+from dataclasses import dataclass
 
 from sayonce.audio.probe import Undecodable
 from sayonce.audio.transcode import LiveTranscoder
 from sayonce.cache.finder import Finder
 from sayonce.cache.flights import Flight
+from sayonce.cache.orders import Clip, Outcome
 from sayonce.errors import BrokenAudio, ProviderUnavailable, SayonceError
+from sayonce.speech.chunks import Mark
+from sayonce.speech.formats import AudioFormat
+
+# How much of what is kept is transcoded at a time, in bytes: about a second of MP3.
+_PIECE = 8_192
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a dub is made of: its audio as it comes, and the clip that it is, when it is whole."""
+
+    format: AudioFormat
+    marks: list[Mark]
+    pieces: Callable[[], AsyncIterator[bytes]]
+    clip: Callable[[], Awaitable[Clip]]
+    outcome: Callable[[], Outcome]
 
 
 class Dubbing:
-    """Flies dubs: flights that listen to another flight of their recipe and pass on its audio in their own format.
-    Nobody is paid for one, and it needs no lease: what it brings is a variant of what the other brings."""
+    """Flies dubs: flights that pass on the audio of their recipe in a format of their own. Nobody is paid for one,
+    and it needs no lease: what it brings is a variant of what is kept, or is being made."""
 
     def __init__(self, finder: Finder) -> None:
         self._finder = finder
 
-    async def fly(self, dub: Flight, source: Flight) -> None:
+    async def fly(self, dub: Flight, source: Source) -> None:
         """To the end. Errors are the listeners'; only a bug or a cancellation is raised as well."""
         try:
             said = await self._say(dub, source)
-            dub.land(await self._finder.dubbed(dub.order, await source.landed(), said))
+            dub.land(await self._finder.dubbed(dub.order, await source.clip(), said))
         except SayonceError as error:
             dub.fail(error)
         except Undecodable as error:
@@ -35,17 +54,35 @@ class Dubbing:
             dub.fail(SayonceError("Something went wrong inside the gateway.", remedy="Its log tells what."))
             raise
 
-    async def _say(self, dub: Flight, source: Flight) -> bytes:
+    async def _say(self, dub: Flight, source: Source) -> bytes:
         said = bytearray()
         dub.marks = source.marks
-        with closing(LiveTranscoder(source.order.format, dub.order.format)) as transcoder:
-            async for piece in source.listen():
-                dub.outcome = source.outcome
+        with closing(LiveTranscoder(source.format, dub.order.format)) as transcoder:
+            async for piece in source.pieces():
+                dub.outcome = source.outcome()
                 said += (heard := await asyncio.to_thread(transcoder.feed, piece))
                 dub.pass_on(heard)
             said += (heard := await asyncio.to_thread(transcoder.finish))
             dub.pass_on(heard)
         return bytes(said)
+
+
+def flying(flight: Flight) -> Source:
+    """What another flight is saying."""
+    return Source(flight.order.format, flight.marks, flight.listen, flight.landed, lambda: flight.outcome)
+
+
+def kept(clip: Clip) -> Source:
+    """What is kept in another format."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for at in range(0, len(clip.data), _PIECE):
+            yield clip.data[at : at + _PIECE]
+
+    async def itself() -> Clip:
+        return clip
+
+    return Source(clip.asset.format, list(clip.asset.marks), pieces, itself, lambda: Outcome.HIT)
 
 
 def _broken(dub: Flight, error: Undecodable) -> BrokenAudio:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from sayonce.cache.answers import Answer, Live, Whole, whole
-from sayonce.cache.dubbing import Dubbing
+from sayonce.cache.dubbing import Dubbing, Source, flying, kept
 from sayonce.cache.finder import Finder
 from sayonce.cache.flights import Flight
 from sayonce.cache.hot import HotTier
@@ -123,13 +123,13 @@ class Engine:
         if answer is not None:
             return answer
         try:
-            answer = await self._find(order)
+            found = await self._find(order)
         except (CatalogError, StorageError) as trouble:
             return self._in_trouble(order, trouble) or await self._hear(order, patience, bypass=_hides(trouble))
-        if answer is None and order.steering.only_if_cached:
+        if found is None and order.steering.only_if_cached:
             order.breaker.demand()  # who is left alone is stood in for
             raise _not_kept() if order.cleaner is None else _uncleaned()
-        return answer or await self._hear(order, patience)
+        return found or await self._hear(order, patience)
 
     async def _file(self, answer: Answer, placement: Placement) -> None:
         epoch = self._hot.epoch
@@ -145,12 +145,16 @@ class Engine:
 
     # ── found ────────────────────────────────────────────────────────────────────────────────────
 
-    async def _find(self, order: Order) -> Whole | None:
-        clip = None if order.steering.no_cache else await self._finder.find(order)
+    async def _find(self, order: Order) -> Answer | None:
+        clip = None if order.steering.no_cache else await self._finder.look(order)
         if clip is None:
             return None
         self._watch.hit(clip)
-        return Whole(order, Outcome.HIT, clip)
+        if clip.asset.content_hash == order.content_hash:
+            return Whole(order, Outcome.HIT, clip)
+        dub = self._dub(order, kept(clip))
+        await dub.first_piece()
+        return Live(order, Outcome.HIT, dub)
 
     def _in_trouble(self, order: Order, trouble: CatalogError | StorageError) -> Whole | None:
         """What memory holds although it is not kept, while the rest of the cache cannot answer."""
@@ -182,7 +186,8 @@ class Engine:
             if order.steering.no_cache or not self._finder.transcodes:
                 await flight.over()
             else:
-                return await self._listen(order, self._dub(order, flight), joined=True)
+                flight.keep = flight.keep or not order.steering.no_store
+                return await self._listen(order, self._dub(order, flying(flight)), joined=True)
         order.breaker.demand()
         return await self._listen(order, self._take_off(order, bypass), joined=False)
 
@@ -193,9 +198,8 @@ class Engine:
         flight.task.add_done_callback(lambda task: self._ended(flight, task))
         return flight
 
-    def _dub(self, order: Order, source: Flight) -> Flight:
-        """A flight that says in the order's format what another is saying."""
-        source.keep = source.keep or not order.steering.no_store
+    def _dub(self, order: Order, source: Source) -> Flight:
+        """A flight that says in the order's format what is said or kept in another."""
         dub = self._dubs.get(order.content_hash)
         if dub is None:
             dub = self._dubs[order.content_hash] = Flight(order, asked_at=self._watch.now(), dub=True)

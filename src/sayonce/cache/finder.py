@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from sayonce.audio.encode import finalise
 from sayonce.audio.formats import is_lossless
-from sayonce.audio.probe import Probe, Undecodable, probe
+from sayonce.audio.probe import Probe, probe
 from sayonce.audio.transcode import transcode
 from sayonce.cache.hot import HotTier
 from sayonce.cache.once import Once
@@ -34,9 +34,16 @@ class Finder:
         self._making: Once[Clip] = Once()
 
     async def find(self, order: Order) -> Clip | None:
-        """What is kept of an order; None where nothing is, or it turned out to be lost. CatalogUnavailable and
-        StorageUnavailable where that cannot be told."""
-        return await self._finding.run(order.content_hash, lambda: self._find(order))
+        """What is kept of an order, made of another format if need be; None where nothing is, or it turned out to be
+        lost. CatalogUnavailable and StorageUnavailable where that cannot be told."""
+        clip = await self.look(order)
+        return (
+            clip if clip is None or clip.asset.content_hash == order.content_hash else await self.variant(order, clip)
+        )
+
+    async def look(self, order: Order) -> Clip | None:
+        """What is kept of an order, or the best of its recipe's other formats. Errors are as for `find`."""
+        return await self._finding.run(order.content_hash, lambda: self._look(order))
 
     async def variant(self, order: Order, source: Clip) -> Clip:
         """The order's format made of `source`, and kept beside it."""
@@ -46,7 +53,7 @@ class Finder:
         """The order's format as it was made of `source` while that came, kept beside it."""
         return await self._making.run(order.content_hash, lambda: self._make(order, source, said))
 
-    async def _find(self, order: Order) -> Clip | None:
+    async def _look(self, order: Order) -> Clip | None:
         epoch = self._hot.epoch
         assets = await self._shelf.variants(order.recipe.hash)
         for asset in assets:
@@ -55,17 +62,14 @@ class Finder:
                 if clip is not None:
                     self._hot.put(clip, epoch)
                     return clip
-        return await self._find_other(order, assets) if self.transcodes else None
+        return await self._look_further(order, assets) if self.transcodes else None
 
-    async def _find_other(self, order: Order, assets: Iterable[Asset]) -> Clip | None:
+    async def _look_further(self, order: Order, assets: Iterable[Asset]) -> Clip | None:
         others = [asset for asset in assets if asset.content_hash != order.content_hash]
         for asset in sorted(others, key=_quality, reverse=True):
             source = self._hot.get(asset.content_hash) or await self._shelf.fetch(asset)
             if source is not None:
-                try:
-                    return await self.variant(order, source)
-                except Undecodable as error:
-                    _log.warning("variant.impossible", content_hash=asset.content_hash.hex(), reason=str(error))
+                return source
         return None
 
     async def _make(self, order: Order, source: Clip, said: bytes | None = None) -> Clip:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import TypeAlias
 
-from sayonce.catalog.records import Asset, Use
+from sayonce.catalog.records import MICROS, Asset, Use
 from sayonce.errors import ProviderError
 from sayonce.providers.breaker import Breaker
 from sayonce.providers.contract import Provider
@@ -62,6 +62,13 @@ class Order:
     cleaner: Cleaner | None = None
     #: Where it is kept, and why, if not at the usual place as any request.
     placement: Placement | None = None
+    #: What a dollar is in the settings' currency.
+    usd_rate: float = 1.0
+
+    def price(self, recipe: Recipe) -> int | None:
+        """What saying a recipe costs, in millionths of the currency; None where no price is known."""
+        usd = self.provider.price(recipe)
+        return None if usd is None else round(usd * self.usd_rate * MICROS)
 
     @cached_property
     def content_hash(self) -> bytes:

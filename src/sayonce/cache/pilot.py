@@ -61,7 +61,7 @@ class Terms:
     longest: float  # the longest that a generation may take
     largest: int  # the most bytes that a generation may bring
     keep_text: bool
-    budget: float | None  # USD a month, for tenants without one of their own
+    budget: float | None  # in the currency a month, for tenants without one of their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class Pilot:
             flight.land(permit)
             return
         if permit is None or flight.bypass or not self._ground.shelf.writable:
-            self._allowance.spend(len(flight.order.recipe.text), _price(flight.order))
+            self._allowance.spend(len(flight.order.recipe.text), flight.order.provider.price(flight.order.recipe))
         if permit is None:
             await self._fly_unkept(flight)
         else:
@@ -148,7 +148,7 @@ class Pilot:
             content_hash=order.content_hash,
             tenant=order.recipe.owner.tenant,
             holder=self._terms.holder,
-            estimate=_price(order) or 0.0,
+            estimate=order.price(order.recipe) or 0,
             refresh=flight.anew,
             any_format=self._ground.finder.transcodes,
             budget=self._terms.budget,
@@ -332,10 +332,6 @@ class Pilot:
             _log.warning("lease.left", error=error.code)  # It expires by itself.
 
 
-def _price(order: Order) -> float | None:
-    return order.provider.price(order.recipe)
-
-
 def _spent(flight: Flight) -> Spent | None:
     if not flight.spoken:
         return None
@@ -346,7 +342,7 @@ def _spent(flight: Flight) -> Spent | None:
         model=recipe.model,
         voice=recipe.voice,
         characters=len(recipe.text),
-        cost=flight.order.provider.price(recipe),
+        cost=flight.order.price(recipe),
     )
 
 

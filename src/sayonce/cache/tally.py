@@ -58,7 +58,7 @@ class Tally:
         for asset, hits in served.values():
             count = self.of(self.key(asset.owner.tenant, asset.upstream, asset.model, asset.voice))
             count.hits += hits
-            count.saved += (asset.cost or 0.0) * hits
+            count.saved_micros += (asset.cost or 0) * hits
         counted, self._counted = self._counted, {}
         if not counted:
             return
@@ -87,5 +87,5 @@ def _add(total: UsageCount, more: UsageCount) -> None:
     total.bypassed += more.bypassed
     total.errors += more.errors
     total.characters += more.characters
-    total.spent += more.spent
-    total.saved += more.saved
+    total.spent_micros += more.spent_micros
+    total.saved_micros += more.saved_micros

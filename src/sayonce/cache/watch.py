@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from sayonce.cache.flights import Flight
 from sayonce.cache.orders import Clip, Order, Outcome
 from sayonce.cache.tally import Tally
-from sayonce.catalog.records import UsageKey
+from sayonce.catalog.records import MICROS, UsageKey
 from sayonce.errors import CatalogError, ProviderError, SayonceError, StorageError
 from sayonce.telemetry.events import Generation, TextNames, emit
 from sayonce.telemetry.logs import get_logger
@@ -33,13 +33,13 @@ class Watch:
         """An answer from what is kept. On the path of every hit: two additions and a dictionary entry."""
         asset = clip.asset
         self.metrics.answers["hit"] += 1
-        self.metrics.saved += asset.cost or 0.0
+        self.metrics.saved += asset.cost or 0
         self.tally.hit(asset)
 
     def live(self, order: Order, outcome: Outcome) -> None:
         """An answer whose first byte has come."""
         if outcome is Outcome.JOINED:
-            self._saved(self._key(order), order.provider.price(order.recipe))
+            self._saved(self._key(order), order.price(order.recipe))
         else:
             self.metrics.answers[outcome] += 1
             self.tally.count(outcome, self._key(order))
@@ -110,16 +110,16 @@ class Watch:
         if not flight.spoken:
             return  # Somebody else spoke, and counted it.
         elapsed = time.perf_counter() - flight.times.began
-        price = flight.order.provider.price(flight.said)
+        price = flight.order.price(flight.said)
         characters = len(flight.said.text)
         self.metrics.generations.labels(upstream, "success").inc()
         self.metrics.generation_seconds.labels(upstream).observe(elapsed)
         self.metrics.first_byte_seconds.labels(upstream).observe(flight.times.first_byte or elapsed)
         self.metrics.characters.labels(upstream).inc(characters)
-        self.metrics.spent.labels(upstream).inc(price or 0.0)
+        self.metrics.spent.labels(upstream).inc((price or 0) / MICROS)
         count = self.tally.of(self._key(flight.order))
         count.characters += characters
-        count.spent += price or 0.0
+        count.spent_micros += price or 0
         emit(self._event(flight, elapsed, None))
 
     def _failed(self, flight: Flight, error: str) -> None:
@@ -145,13 +145,13 @@ class Watch:
             storage_upload_ms=None if times.kept is None else round(times.kept * 1000, 3),
             success=error is None,
             error=error,
-            cost=flight.order.provider.price(recipe),
+            cost_micros=flight.order.price(flight.said),
         )
 
-    def _saved(self, key: UsageKey, cost: float | None) -> None:
+    def _saved(self, key: UsageKey, cost: int | None) -> None:
         self.metrics.answers["joined"] += 1
-        self.metrics.saved += cost or 0.0
-        self.tally.count(Outcome.JOINED, key).saved += cost or 0.0
+        self.metrics.saved += cost or 0
+        self.tally.count(Outcome.JOINED, key).saved_micros += cost or 0
 
     def _key(self, order: Order) -> UsageKey:
         recipe = order.recipe

@@ -16,7 +16,7 @@ from sqlalchemy import BigInteger, Connection, Text, bindparam, cast, delete, fu
 from sayonce.catalog import assets as kept
 from sayonce.catalog import changes, placements
 from sayonce.catalog.database import Lookup
-from sayonce.catalog.records import Asset, Blob, Held, Kept, Landing, Lease, Progress, Spent, TakeOff, Use
+from sayonce.catalog.records import MICROS, Asset, Blob, Held, Kept, Landing, Lease, Progress, Spent, TakeOff, Use
 from sayonce.catalog.tables import assets, doubts, facts, leases, spending, tenants
 from sayonce.catalog.upserts import accumulate, insert_or_nothing
 from sayonce.errors import BudgetSpent, FenceLost
@@ -124,7 +124,7 @@ def release(connection: Connection, lease: Lease, failure: str | None, now: floa
     if failure is None:
         connection.execute(delete(leases).where(mine))
     else:
-        connection.execute(update(leases).where(mine).values(failure=failure, expires=now, reserved=0.0))
+        connection.execute(update(leases).where(mine).values(failure=failure, expires=now, reserved_micros=0))
 
 
 def doubt(connection: Connection, recipe_hash: bytes, now: float) -> None:
@@ -163,8 +163,8 @@ def tidy(connection: Connection, now: float) -> None:
 def settle(connection: Connection, spent: Spent | None, now: float) -> None:
     """Adds a generation's cost to what its tenant has spent this month."""
     if spent is not None and spent.cost:
-        row = {"tenant": spent.tenant, "month": month(now), "spent": spent.cost}
-        connection.execute(accumulate(connection, spending, row, key=["tenant", "month"], add=["spent"]))
+        row = {"tenant": spent.tenant, "month": month(now), "spent_micros": spent.cost}
+        connection.execute(accumulate(connection, spending, row, key=["tenant", "month"], add=["spent_micros"]))
 
 
 def month(now: float) -> str:
@@ -189,14 +189,16 @@ def _refuse_overspending(connection: Connection, wish: TakeOff, now: float) -> N
     if budget is None:
         return
     spent = connection.execute(
-        select(func.sum(spending.c.spent)).where(spending.c.tenant == wish.tenant, spending.c.month == month(now))
+        select(func.sum(spending.c.spent_micros)).where(
+            spending.c.tenant == wish.tenant, spending.c.month == month(now)
+        )
     ).scalar_one()
     reserved = connection.execute(
-        select(func.sum(leases.c.reserved)).where(leases.c.tenant == wish.tenant, leases.c.expires > now)
+        select(func.sum(leases.c.reserved_micros)).where(leases.c.tenant == wish.tenant, leases.c.expires > now)
     ).scalar_one()
-    if (spent or 0.0) + (reserved or 0.0) + wish.estimate > budget:
+    if (spent or 0) + (reserved or 0) + wish.estimate > budget * MICROS:
         raise BudgetSpent(
-            f"The month's budget of {budget:.2f} USD does not cover this.",
+            f"The month's budget of {budget:.2f} does not cover this.",
             remedy="What is kept is still served; raise the tenant's budget to have new texts spoken.",
         )
 
@@ -210,7 +212,7 @@ def _lease(connection: Connection, wish: TakeOff, life: float, now: float) -> Le
         "holder": wish.holder,
         "tenant": wish.tenant,
         "refresh": wish.refresh,
-        "reserved": wish.estimate,
+        "reserved_micros": wish.estimate,
         "expires": now + life,
         "failure": None,
     }

@@ -1,4 +1,5 @@
-"""The catalog's rows as the rest of sayonce sees them. Times are seconds since 1970, money is USD."""
+"""The catalog's rows as the rest of sayonce sees them. Times are seconds since 1970, money is in
+millionths of the settings' currency."""
 
 from __future__ import annotations
 
@@ -8,6 +9,9 @@ from dataclasses import dataclass
 from sayonce.speech.chunks import Mark
 from sayonce.speech.formats import AudioFormat
 from sayonce.speech.requests import Owner, Scope
+
+#: Money is counted in so many parts of a unit of the currency.
+MICROS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,7 @@ class Asset:
     duration: float
     sample_rate: int
     marks: tuple[Mark, ...]
-    cost: float | None
+    cost: int | None
     transcoded: bool
     flags: frozenset[str]
     made_at: float
@@ -80,13 +84,13 @@ class TakeOff:
     content_hash: bytes
     tenant: str
     holder: str
-    estimate: float = 0.0
+    estimate: int = 0
     refresh: bool = False
     #: A refresh that someone else landed after this moment will do; None where none does.
     since: float | None = None
     #: Whether another format of the recipe will do (it is transcoded) or only the very asset.
     any_format: bool = True
-    #: USD a month, where the tenant has no budget of its own; None: none.
+    #: A month's, in the currency, where the tenant has none of its own; None: none.
     budget: float | None = None
 
 
@@ -133,7 +137,7 @@ class Spent:
     model: str | None
     voice: str | None
     characters: int
-    cost: float | None
+    cost: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +196,8 @@ class UsageCount:
     bypassed: int = 0
     errors: int = 0
     characters: int = 0
-    spent: float = 0.0
-    saved: float = 0.0
+    spent_micros: int = 0
+    saved_micros: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +209,9 @@ class Statistics:
     duration: float
     count: UsageCount
     by_upstream: Mapping[str, UsageCount]
+    by_voice: Mapping[str, UsageCount]  # upstream/voice
+    by_day: Mapping[str, UsageCount]  # 2026-11-21, in UTC
+    by_tenant: Mapping[str, UsageCount]
 
 
 def owner_of(tenant: str, scope: str, owner: str | None) -> Owner:

@@ -1,4 +1,5 @@
-"""The catalog's tables. Hashes are 32 raw bytes, times are seconds since 1970 (UTC), money is USD."""
+"""The catalog's tables. Hashes are 32 raw bytes, times are seconds since 1970 (UTC), money is in millionths of the
+settings' currency."""
 
 from __future__ import annotations
 
@@ -15,10 +16,11 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 #: The newest migration. A test holds it against the migrations' own head.
-SCHEMA_VERSION = "0002"
+SCHEMA_VERSION = "0003"
 
 metadata = MetaData(
     naming_convention={
@@ -62,13 +64,13 @@ assets = Table(
     Column("duration", Float, nullable=False),
     Column("sample_rate", Integer, nullable=False),
     Column("marks", Text),  # JSON: [[start, end, first, length, kind], …]
-    Column("cost", Float),  # NULL where no price is known; 0 for a transcoded variant
     Column("transcoded", Boolean, nullable=False),
     Column("flags", Text, nullable=False),  # comma-separated: implausible
     Column("made_at", Float, nullable=False),
     Column("until", Float),  # NULL is forever; the longest of its uses
     Column("used_at", Float, nullable=False),
     Column("hits", BigInteger, nullable=False),
+    Column("cost_micros", BigInteger),  # NULL where no price is known
     UniqueConstraint("recipe_hash", "format"),
 )
 
@@ -114,9 +116,9 @@ leases = Table(
     Column("holder", Text, nullable=False),
     Column("tenant", Text, nullable=False),
     Column("refresh", Boolean, nullable=False),
-    Column("reserved", Float, nullable=False),
     Column("expires", Float, nullable=False, index=True),
     Column("failure", Text),  # JSON: {"error", "message", …}; see cluster.failures
+    Column("reserved_micros", BigInteger, nullable=False, server_default=text("0")),
 )
 
 #: Recipes whose first answer was implausibly long or short: a second such answer is believed.
@@ -133,7 +135,7 @@ tenants = Table(
     Column("id", Text, primary_key=True),
     Column("rate", Float),  # requests a second; NULL: the setting's
     Column("burst", Float),
-    Column("budget", Float),  # USD a month; NULL: none
+    Column("budget", Float),  # in the currency, a month; NULL: none
     Column("public", Boolean, nullable=False),
     Column("disabled", Boolean, nullable=False),
     Column("made_at", Float, nullable=False),
@@ -159,7 +161,7 @@ spending = Table(
     metadata,
     Column("tenant", Text, primary_key=True),
     Column("month", Text, primary_key=True),
-    Column("spent", Float, nullable=False),
+    Column("spent_micros", BigInteger, nullable=False, server_default=text("0")),
 )
 
 #: Usage rollups. `hour` is the hour's first second; `saved` is what hits and joins would have cost.
@@ -177,8 +179,8 @@ usage = Table(
     Column("bypassed", BigInteger, nullable=False),
     Column("errors", BigInteger, nullable=False),
     Column("characters", BigInteger, nullable=False),
-    Column("spent", Float, nullable=False),
-    Column("saved", Float, nullable=False),
+    Column("spent_micros", BigInteger, nullable=False, server_default=text("0")),
+    Column("saved_micros", BigInteger, nullable=False, server_default=text("0")),
 )
 
 #: What changed, for everyone's memory: each process reads what came after the last it has seen.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, func, select
@@ -12,8 +13,9 @@ from sayonce.catalog.records import Statistics, UsageCount, UsageKey
 from sayonce.catalog.tables import assets, usage
 from sayonce.catalog.upserts import accumulate
 
+_DAY = 86_400  # seconds
 _KEY = ["hour", "tenant", "upstream", "model", "voice"]
-_COUNTS = ["hits", "joined", "misses", "bypassed", "errors", "characters", "spent", "saved"]
+_COUNTS = ["hits", "joined", "misses", "bypassed", "errors", "characters", "spent_micros", "saved_micros"]
 
 
 def add(connection: Connection, counted: Mapping[UsageKey, UsageCount]) -> None:
@@ -36,21 +38,29 @@ def statistics(connection: Connection, tenant: str | None) -> Statistics:
     number, size, duration = connection.execute(
         select(func.count(), func.sum(assets.c.size), func.sum(assets.c.duration)).select_from(assets).where(ours)
     ).one()
-    by_upstream = _by_upstream(connection, tenant)
+    by_upstream = _by(connection, tenant, usage.c.upstream)
     return Statistics(
         assets=number,
         bytes=int(size or 0),
         duration=duration or 0.0,
         count=_total(by_upstream),
         by_upstream=by_upstream,
+        by_voice=_by(connection, tenant, usage.c.upstream + "/" + usage.c.voice),
+        by_day=_by_day(connection, tenant),
+        by_tenant=_by(connection, tenant, usage.c.tenant),
     )
 
 
-def _by_upstream(connection: Connection, tenant: str | None) -> dict[str, UsageCount]:
+def _by(connection: Connection, tenant: str | None, what: Any) -> dict[Any, UsageCount]:
     ours: Any = True if tenant is None else usage.c.tenant == tenant
     sums = [func.sum(usage.c[name]) for name in _COUNTS]
-    rows = connection.execute(select(usage.c.upstream, *sums).where(ours).group_by(usage.c.upstream))
-    return {row[0]: UsageCount(*(int(n) for n in row[1:7]), *row[7:9]) for row in rows}
+    rows = connection.execute(select(what, *sums).where(ours).group_by(what).order_by(what))
+    return {row[0]: UsageCount(*(int(n) for n in row[1:])) for row in rows}
+
+
+def _by_day(connection: Connection, tenant: str | None) -> dict[str, UsageCount]:
+    days = _by(connection, tenant, usage.c.hour - usage.c.hour % _DAY)
+    return {datetime.fromtimestamp(day, UTC).strftime("%Y-%m-%d"): count for day, count in days.items()}
 
 
 def _total(counts: Mapping[str, UsageCount]) -> UsageCount:

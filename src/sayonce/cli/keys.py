@@ -58,7 +58,7 @@ def put_tenant(
     tenant: Annotated[str, typer.Argument(help="Which tenant; a new one is made.")],
     rate: Annotated[float | None, typer.Option(help="Requests a second that it may make.")] = None,
     burst: Annotated[float | None, typer.Option(help="Requests that it may make at once.")] = None,
-    budget: Annotated[float | None, typer.Option(help="USD a month that it may spend.")] = None,
+    budget: Annotated[float | None, typer.Option(help="What it may spend a month, in the currency.")] = None,
     public: Annotated[bool, typer.Option(help="Whether anybody may fetch its audio by its URL.")] = False,
     disabled: Annotated[bool, typer.Option(help="Whether it is shut out.")] = False,
     chain: Annotated[str, typer.Option(help="Who speaks, and who in whose place: replicate,deepgram.")] = "",

@@ -52,6 +52,7 @@ def say(
 
 
 async def _say(text: str, manner: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:
+    from sayonce.api.costs import money
     from sayonce.cache.answers import whole
     from sayonce.client import EmbeddedClient, Manner, chain_of
 
@@ -65,8 +66,7 @@ async def _say(text: str, manner: dict[str, Any]) -> tuple[bytes, dict[str, Any]
         return clip.data, {
             "outcome": str(answer.outcome),
             "milliseconds": round(took * 1000, 1),
-            "cost": clip.asset.cost if paid else 0.0,
-            "saved": 0.0 if paid else clip.asset.cost,
+            **money(clip.asset.cost, gateway.settings.currency, spoken=paid),
             "provider": clip.asset.upstream,
             "voice": clip.asset.voice,
             "seconds": round(clip.asset.duration, 3),
@@ -99,11 +99,12 @@ def _report(told: dict[str, Any], output: Path | None, *, as_json: bool) -> None
     console.print(
         f"[bold {colour}]{told['outcome']}[/]  {told['milliseconds']:g} ms  "
         f"{told['seconds']:g} s of {told['provider']}/{told['voice']}  "
-        f"cost {_money(told['cost'])}  saved {_money(told['saved'])}"
+        f"cost {_money(told, 'cost')}  saved {_money(told, 'saved')}"
     )
     if output is not None and str(output) != "-":
         console.print(f"wrote {output} ({told['bytes']:,} bytes)")
 
 
-def _money(usd: float | None) -> str:
-    return "unknown" if usd is None else f"${usd:.6f}".rstrip("0").rstrip(".")
+def _money(told: dict[str, Any], what: str) -> str:
+    amount = told[what]
+    return "unknown" if amount is None else f"{amount:.6f}".rstrip("0").rstrip(".") + f" {told['currency']}"

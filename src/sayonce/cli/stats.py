@@ -24,7 +24,7 @@ def stats(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
     console.print(
         f"[bold]{found['entries']:,}[/] clips kept, {found['bytes'] / 1e6:,.1f} MB, "
         f"{found['seconds'] / 60:,.1f} minutes; "
-        f"hit rate [bold]{found['hit_rate']:.1%}[/], saved [bold green]${found['saved']:.4f}[/]"
+        f"hit rate [bold]{found['hit_rate']:.1%}[/], saved [bold green]{found['saved']:.4f} {found['currency']}[/]"
     )
     table = Table("upstream", box=None, header_style="bold")
     for column in _COLUMNS:

@@ -42,7 +42,7 @@ class Generation:
     signed_url_ms: float | None = None
     success: bool
     error: str | None = None
-    cost: float | None = None
+    cost_micros: int | None = None
 
 
 def emit(generation: Generation) -> None:

@@ -24,8 +24,8 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         #: Answers by outcome (hit, joined, miss, bypass, disabled): plain numbers, counted without a lock.
         self.answers: dict[str, int] = dict.fromkeys(("hit", "joined", "miss", "bypass", "disabled"), 0)
-        #: What hits and joins would have cost, in USD.
-        self.saved = 0.0
+        #: What hits and joins would have cost, in millionths of the currency.
+        self.saved = 0
         self.refusals = Counter(
             "sayonce_errors", "Requests answered with an error, by its code.", ["code"], registry=registry
         )
@@ -52,7 +52,9 @@ class Metrics:
         self.characters = Counter(
             "sayonce_characters_spoken", "Characters paid for.", ["upstream"], registry=registry
         )
-        self.spent = Counter("sayonce_spent_usd", "What generations cost.", ["upstream"], registry=registry)
+        self.spent = Counter(
+            "sayonce_spent", "What generations cost, in the settings' currency.", ["upstream"], registry=registry
+        )
         self.failed_attempts = Counter(
             "sayonce_failed_attempts",
             "Tries of a generation that failed before their first byte, by the error.",
@@ -126,7 +128,9 @@ class _Plain(Collector):
             answers.add_metric([outcome], count)
         yield answers
         yield CounterMetricFamily(
-            "sayonce_saved_usd", "What hits and joins would have cost.", value=self._metrics.saved
+            "sayonce_saved",
+            "What hits and joins would have cost, in the settings' currency.",
+            value=self._metrics.saved / 1_000_000,
         )
 
 

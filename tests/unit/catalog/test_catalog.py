@@ -9,11 +9,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, text
 
 import sayonce.catalog.migrations
 from sayonce.catalog.catalog import Catalog
@@ -97,9 +98,9 @@ async def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 async def test_counts_of_many_writers_add_up(catalog: Catalog) -> None:
     key = UsageKey(0, "default", "espeak", "", "alloy")
-    await asyncio.gather(*(catalog.flush({key: UsageCount(hits=1, spent=0.5)}, {}) for _ in range(20)))
+    await asyncio.gather(*(catalog.flush({key: UsageCount(hits=1, spent_micros=500_000)}, {}) for _ in range(20)))
     found = await catalog.statistics()
-    assert (found.count.hits, found.count.spent) == (20, 10.0)
+    assert (found.count.hits, found.count.spent_micros) == (20, 10_000_000)
     assert (await catalog.statistics("somebody else")).count == UsageCount()
 
 
@@ -122,4 +123,32 @@ async def test_point_lookups_use_an_index(catalog: Catalog, tmp_path: Path) -> N
         parameters = {name: b"" if value is None else value for name, value in brought.items()}
         plan = " ".join(row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {statement}", parameters))
         assert "SCAN" not in plan, plan
+    database.close()
+
+
+async def test_money_in_dollars_becomes_millionths(tmp_path: Path) -> None:
+    """A catalog of the version before, with a hit's cost and a month's spending in it."""
+    engine = create_engine(f"sqlite:///{tmp_path}/catalog.db")
+    config = Config()
+    config.set_main_option("script_location", str(Path(sayonce.catalog.migrations.__file__).parent))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+        connection.execute(
+            text("INSERT INTO spending (tenant, month, spent) VALUES ('default', '2026-11', 0.0000155)")
+        )
+        connection.execute(
+            text(
+                "INSERT INTO usage (hour, tenant, upstream, model, voice, hits, joined, misses, bypassed, errors, "
+                "characters, spent, saved) VALUES (0, 'default', 'x', '', '', 1, 0, 1, 0, 0, 26, 0.1, 0.2)"
+            )
+        )
+    engine.dispose()
+    catalog = Catalog(SqliteDatabase(tmp_path / "catalog.db"), time.time)
+    found = await catalog.statistics()
+    assert (found.count.spent_micros, found.count.saved_micros, found.count.hits) == (100_000, 200_000, 1)
+    assert list(found.by_day) == ["1970-01-01"]
+    await catalog.aclose()
+    with sqlite3.connect(tmp_path / "catalog.db") as database:
+        assert database.execute("SELECT spent_micros FROM spending").fetchall() == [(16,)]
     database.close()
