@@ -99,6 +99,11 @@ def is_lossless(audio_format: AudioFormat) -> bool:
     return coding(audio_format).lossless
 
 
+def tells_length(audio_format: AudioFormat) -> bool:
+    """Whether its header says how long it is, so that the kept copy's first bytes are not the streamed one's."""
+    return audio_format.container in ("wav", "flac")
+
+
 def is_raw(audio_format: AudioFormat) -> bool:
     """Whether it is samples alone, with nothing that tells where they begin or end."""
     return audio_format.container == "raw"

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from sayonce.audio.formats import tells_length
 from sayonce.cache.answers import Answer, Live, Whole, whole
 from sayonce.cache.dubbing import Dubbing, Source, flying, kept
 from sayonce.cache.finder import Finder
@@ -146,7 +147,11 @@ class Engine:
     # ── found ────────────────────────────────────────────────────────────────────────────────────
 
     async def _find(self, order: Order) -> Answer | None:
-        clip = None if order.steering.no_cache else await self._finder.look(order)
+        if order.steering.no_cache:
+            return None
+        finder = self._finder
+        # A header that tells the length can only be right when all of it is there, which takes a moment at most.
+        clip = await (finder.find(order) if tells_length(order.format) else finder.look(order))
         if clip is None:
             return None
         self._watch.hit(clip)

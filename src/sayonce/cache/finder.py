@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from sayonce.audio.encode import finalise
 from sayonce.audio.formats import is_lossless
-from sayonce.audio.probe import Probe, probe
+from sayonce.audio.probe import Probe, Undecodable, probe
 from sayonce.audio.transcode import transcode
 from sayonce.cache.hot import HotTier
 from sayonce.cache.once import Once
@@ -37,9 +37,14 @@ class Finder:
         """What is kept of an order, made of another format if need be; None where nothing is, or it turned out to be
         lost. CatalogUnavailable and StorageUnavailable where that cannot be told."""
         clip = await self.look(order)
-        return (
-            clip if clip is None or clip.asset.content_hash == order.content_hash else await self.variant(order, clip)
-        )
+        if clip is None or clip.asset.content_hash == order.content_hash:
+            return clip
+        try:
+            return await self.variant(order, clip)
+        except Undecodable as error:
+            content_hash = clip.asset.content_hash.hex()
+            _log.warning("variant.impossible", content_hash=content_hash, reason=str(error))
+            return None
 
     async def look(self, order: Order) -> Clip | None:
         """What is kept of an order, or the best of its recipe's other formats. Errors are as for `find`."""
