@@ -25,7 +25,7 @@ def recognise(prefix: bytes, audio_format: AudioFormat) -> bool | None:
         case "mp3":
             return prefix[:3] == b"ID3" or framing.is_mp3_frame(prefix)
         case "adts":
-            return prefix[0] == 0xFF and prefix[1] & 0xF6 == 0xF0
+            return prefix[:3] == b"ID3" or (prefix[0] == 0xFF and prefix[1] & 0xF6 == 0xF0)
         case "ogg":
             return prefix[:4] == b"OggS" and prefix[28:36] == b"OpusHead"
         case "flac":

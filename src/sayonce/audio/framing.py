@@ -15,17 +15,34 @@ class Broken(ValueError):
 
 
 def walk_mp3(data: bytes) -> None:
-    """Broken where the file is not MP3 frames from its tags to its end."""
-    at, end = _after_id3(data), len(data)
-    if data[-128:-125] == b"TAG":
-        end -= 128
-    if at >= end:
+    """Broken where the file is not MP3 frames from its beginning to its end, but for what players skip: ID3v2 tags
+    before frames, other tags and padding after the last."""
+    if not _runs_of_frames(data):
         raise Broken("it has no frames")
-    while at < end:
-        size = _mp3_frame(data, at)
-        if at + size > end:
+
+
+def without_tags(data: bytes) -> bytes:
+    """The frames of an MP3 file alone: FFmpeg stumbles over what stands between them, or after the last."""
+    runs = _runs_of_frames(data)
+    return data if len(runs) == 1 and runs[0][1] == len(data) else b"".join(data[start:end] for start, end in runs)
+
+
+def _runs_of_frames(data: bytes) -> list[tuple[int, int]]:
+    """Where frames stand without a gap. Broken where something stands between that is neither frame nor tag."""
+    runs: list[tuple[int, int]] = []
+    end = len(data) - (128 if data[-128:-125] == b"TAG" else 0)  # ID3v1
+    at = _after_tags(data, 0)
+    while at < end and not (runs and _is_tail(data[at:end])):
+        start = at
+        while at < end and data[at] == 0xFF:
+            at += _mp3_frame(data, at)
+        if at > end:
             raise Broken("its last frame is cut short")
-        at += size
+        if at == start:
+            raise Broken("something that is no frame stands among its frames")
+        runs.append((start, at))
+        at = _after_tags(data, at)
+    return runs
 
 
 def is_mp3_frame(data: bytes) -> bool:
@@ -37,9 +54,9 @@ def is_mp3_frame(data: bytes) -> bool:
 
 
 def walk_adts(data: bytes) -> None:
-    """Broken where the file is not ADTS frames from its beginning to its end."""
-    at = 0
-    if not data:
+    """Broken where the file is not ADTS frames from its beginning to its end, but for a tag before them."""
+    at = _after_tags(data, 0)
+    if at >= len(data):
         raise Broken("it has no frames")
     while at < len(data):
         if at + 7 > len(data):
@@ -108,8 +125,20 @@ def _mp3_frame(data: bytes, at: int) -> int:
     return (144_000 if version == 3 else 72_000) * kilobits // _RATES[version][rate] + padding
 
 
-def _after_id3(data: bytes) -> int:
-    if data[:3] != b"ID3" or len(data) < 10:
-        return 0
-    a, b, c, d = (byte & 0x7F for byte in data[6:10])
-    return 10 + (a << 21 | b << 14 | c << 7 | d)
+def _after_tags(data: bytes, at: int) -> int:
+    """Where the ID3v2 tags end that begin at `at`, be there none, one, or one after another (as in joined files)."""
+    while data[at : at + 3] == b"ID3" and at + 10 <= len(data):
+        a, b, c, d = (byte & 0x7F for byte in data[at + 6 : at + 10])
+        footer = 10 if data[at + 5] & 0x10 else 0
+        at += 10 + (a << 21 | b << 14 | c << 7 | d) + footer
+    return at
+
+
+def _is_tail(rest: bytes) -> bool:
+    """Whether only an APE tag or zeros follow the last frame."""
+    if rest[0] == 0xFF:
+        return False  # a frame, as nearly always
+    if rest[-32:-24] != b"APETAGEX":
+        return not rest.strip(b"\0")
+    size, flags = (int.from_bytes(rest[field : field + 4], "little") for field in (len(rest) - 20, len(rest) - 12))
+    return size + (32 if flags & 0x8000_0000 else 0) == len(rest)

@@ -55,6 +55,8 @@ def probe(data: bytes, audio_format: AudioFormat) -> Probe:
 def frames(data: bytes, audio_format: AudioFormat) -> Iterator[AudioFrame]:
     """The decoded frames of an encoded file. Undecodable where FFmpeg says that something is wrong with it."""
     coding(audio_format)
+    if audio_format.codec == "mp3":
+        data = framing.without_tags(data)
     with av.open(io.BytesIO(data), "r", format=DEMUXERS[audio_format.container]) as container:
         stream = _audio(container.streams.audio, audio_format)
         if audio_format.codec != "mp3":  # an MP3's first frame may rightly refer to one that was cut off
