@@ -100,7 +100,7 @@ class TestElevenLabs(VendorContract):
         native = {wanted: provider.native_format(recipe, wanted) for wanted in (MP3, OPUS, WAV, PCM, AAC)}
         assert native[MP3] == ELEVENLABS["mp3_44100_128"]
         assert native[OPUS] == ELEVENLABS["opus_48000_128"]
-        assert (native[PCM], native[AAC]) == (PCM, PCM)
+        assert (native[PCM], native[AAC]) == (PCM, ELEVENLABS["wav_24000"])
         assert native[WAV].container == "wav"
         assert all(provider.native_format(recipe, known) == known for known in ELEVENLABS.values())
 

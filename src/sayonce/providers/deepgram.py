@@ -15,13 +15,14 @@ from sayonce.errors import InvalidRequest
 from sayonce.providers import http
 from sayonce.providers.contract import SpeechStream
 from sayonce.providers.vendor import Vendor, VendorSettings
-from sayonce.speech.dialects import DEEPGRAM, deepgram_query
-from sayonce.speech.formats import PCM, AudioFormat
+from sayonce.speech.dialects import DEEPGRAM, deepgram_format, deepgram_query
+from sayonce.speech.formats import AudioFormat
 from sayonce.speech.recipes import Recipe
 
 URL = "https://api.deepgram.com"
 VOICE = "aura-asteria-en"
 _MOST_CHARACTERS = 2_000
+_LOSSLESS = deepgram_format("linear16", "wav")  # with a header, which noise has not
 
 
 class DeepgramSettings(VendorSettings):
@@ -61,7 +62,7 @@ class DeepgramProvider(Vendor[DeepgramSettings]):
 
     def native_format(self, recipe: Recipe, wanted: AudioFormat) -> AudioFormat:
         own = (known for known in DEEPGRAM if known.satisfies(wanted))
-        return next(own, PCM)
+        return next(own, _LOSSLESS)
 
     @asynccontextmanager
     async def speak(self, recipe: Recipe, native: AudioFormat) -> AsyncIterator[SpeechStream]:

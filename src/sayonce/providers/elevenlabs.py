@@ -25,7 +25,7 @@ from sayonce.providers.vendor import Vendor, VendorSettings
 from sayonce.speech import canonical
 from sayonce.speech.chunks import Chunk, Mark
 from sayonce.speech.dialects import ELEVENLABS, elevenlabs_name
-from sayonce.speech.formats import PCM, AudioFormat
+from sayonce.speech.formats import AudioFormat
 from sayonce.speech.recipes import Recipe
 from sayonce.speech.timings import Alignment
 
@@ -36,6 +36,7 @@ VOICE = "21m00Tcm4TlvDq8ikWAM"
 # What it takes at most, of the models the one that takes most (flash and turbo v2.5); others say so themselves.
 _MOST_CHARACTERS = 40_000
 # Where no rate or bit rate is asked for.
+_LOSSLESS = ELEVENLABS["wav_24000"]  # with a header, which noise has not
 _USUAL = {"mp3": "mp3_44100_128", "opus": "opus_48000_128"}
 # A second of its largest format is 48,000 samples; nobody sends a minute of that in one line.
 _LONGEST_LINE = 16_000_000
@@ -117,7 +118,7 @@ class ElevenLabsProvider(Vendor[ElevenLabsSettings]):
         usual = _USUAL.get(wanted.codec)
         if usual is not None and ELEVENLABS[usual].satisfies(wanted):
             return ELEVENLABS[usual]
-        return next((known for known in ELEVENLABS.values() if known.satisfies(wanted)), PCM)
+        return next((known for known in ELEVENLABS.values() if known.satisfies(wanted)), _LOSSLESS)
 
     @asynccontextmanager
     async def speak(self, recipe: Recipe, native: AudioFormat) -> AsyncIterator[SpeechStream]:
