@@ -33,9 +33,10 @@ class Alignment:
     def feed(self, characters: Sequence[str], starts: Sequence[float], ends: Sequence[float]) -> Iterator[Mark]:
         """The marks of the next characters, and of the words that end with them. One that is not in the text, such
         as a number's word, is passed over."""
-        for character, start, end in zip(characters, starts, ends, strict=True):
-            found = self._text.find(character, self._at, self._at + _FAR)
-            if not character or found < 0:
+        following = [*characters[1:], ""]
+        for character, start, end, after in zip(characters, starts, ends, following, strict=True):
+            found = self._place(character, after)
+            if found < 0:
                 continue
             self._at = found + len(character)
             mark = Mark(start, max(end, start), found, len(character), CHARACTER)
@@ -44,6 +45,13 @@ class Alignment:
                 yield from self._ended()
             else:
                 self._word.append(mark)
+
+    def _place(self, character: str, after: str) -> int:
+        """Where the next character is in the text; -1 where the aligner added it: then the one after it fits here."""
+        if not character or self._text.startswith(character, self._at):
+            return self._at if character else -1
+        added = bool(after) and self._text.startswith(after, self._at)
+        return -1 if added else self._text.find(character, self._at, self._at + _FAR)
 
     def finish(self) -> Iterator[Mark]:
         """The last word."""
