@@ -108,6 +108,11 @@ class Cast:
                     "No cleaner is set up.", param="cleaning", remedy="Set [cleaner], or use 'rules'."
                 )
 
+    def upstream(self, name: str) -> Provider:
+        """The upstream of a name. InvalidRequest where there is no such, else why it is not there."""
+        self._existing([name])
+        return self._provider(name)
+
     def speaks(self, dialect: str, names: Sequence[str] = ()) -> Provider:
         """Who answers to a vendor's dialect: an upstream of that vendor's, or else the first of the chain."""
         names = names or self._customs.chain
@@ -214,7 +219,7 @@ class Cast:
 
     def _provider(self, name: str) -> Provider:
         if name in self._missing:
-            raise self._missing[name]
+            raise self._missing[name].with_traceback(None)  # one error for all requests, which must not grow
         return self.upstreams[name]
 
     def _by_model(self, request: SpeechRequest, default: str) -> SpeechRequest:

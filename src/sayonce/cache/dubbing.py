@@ -67,12 +67,12 @@ class Dubbing:
         return bytes(said)
 
 
-def flying(flight: Flight) -> Source:
+def of_flight(flight: Flight) -> Source:
     """What another flight is saying."""
     return Source(flight.order.format, flight.marks, flight.listen, flight.landed, lambda: flight.outcome)
 
 
-def kept(clip: Clip) -> Source:
+def of_clip(clip: Clip) -> Source:
     """What is kept in another format."""
 
     async def pieces() -> AsyncIterator[bytes]:

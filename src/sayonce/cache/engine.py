@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from sayonce.audio.formats import tells_length
 from sayonce.cache.answers import Answer, Live, Whole, whole
-from sayonce.cache.dubbing import Dubbing, Source, flying, kept
+from sayonce.cache.dubbing import Dubbing, Source, of_clip, of_flight
 from sayonce.cache.finder import Finder
 from sayonce.cache.flights import Flight
 from sayonce.cache.hot import HotTier
@@ -119,6 +119,8 @@ class Engine:
         """How many flights are under way."""
         return len(self._flights)
 
+    # ── one of a chain ───────────────────────────────────────────────────────────────────────────
+
     async def _say(self, order: Order, patience: float) -> Answer:
         answer = self.recall(order)
         if answer is not None:
@@ -131,18 +133,6 @@ class Engine:
             order.breaker.demand()  # who is left alone is stood in for
             raise _not_kept() if order.cleaner is None else _uncleaned()
         return found or await self._hear(order, patience)
-
-    async def _file(self, answer: Answer, placement: Placement) -> None:
-        epoch = self._hot.epoch
-        try:
-            clip = await whole(answer)
-            if clip.kept and not self._shelf.holds(clip.asset, placement.path):
-                use = replace(placement.use, keep_until=clip.asset.until)
-                self._hot.put(await self._shelf.attach(clip, Berth(use, placement.path)), epoch)
-        except (CatalogError, StorageError) as error:
-            self._watch.bypass("storage" if isinstance(error, StorageError) else "catalog", error)
-        except ProviderError as error:
-            _log.debug("file.nothing", error=error.code)  # its listeners were told
 
     # ── found ────────────────────────────────────────────────────────────────────────────────────
 
@@ -157,7 +147,7 @@ class Engine:
         self._watch.hit(clip)
         if clip.asset.content_hash == order.content_hash:
             return Whole(order, Outcome.HIT, clip)
-        dub = self._dub(order, kept(clip))
+        dub = self._dub(order, of_clip(clip))
         await dub.first_piece()
         return Live(order, Outcome.HIT, dub)
 
@@ -192,7 +182,7 @@ class Engine:
                 await flight.over()
             else:
                 flight.keep = flight.keep or not order.steering.no_store
-                return await self._listen(order, self._dub(order, flying(flight)), joined=True)
+                return await self._listen(order, self._dub(order, of_flight(flight)), joined=True)
         order.breaker.demand()
         return await self._listen(order, self._take_off(order, bypass), joined=False)
 
@@ -220,6 +210,18 @@ class Engine:
             outcome = Outcome.JOINED
         self._watch.live(order, outcome)
         return Live(order, outcome, flight)
+
+    async def _file(self, answer: Answer, placement: Placement) -> None:
+        epoch = self._hot.epoch
+        try:
+            clip = await whole(answer)
+            if clip.kept and not self._shelf.holds(clip.asset, placement.path):
+                use = replace(placement.use, keep_until=clip.asset.until)
+                self._hot.put(await self._shelf.attach(clip, Berth(use, placement.path)), epoch)
+        except (CatalogError, StorageError) as error:
+            self._watch.bypass("storage" if isinstance(error, StorageError) else "catalog", error)
+        except ProviderError as error:
+            _log.debug("file.nothing", error=error.code)  # its listeners were told
 
     def _dubbed(self, dub: Flight, task: asyncio.Task[None]) -> None:
         del self._dubs[dub.order.content_hash]

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from sayonce import settings as configuration
+from sayonce.errors import ProviderError
+from sayonce.providers.contract import Provider
 
 
 def voices(
@@ -30,19 +32,26 @@ def voices(
 
 async def _voices(upstream: str | None) -> list[dict[str, Any]]:
     from sayonce.app import running
-    from sayonce.speech.requests import SpeechRequest
 
     async with running(configuration.load()) as gateway:
         if upstream is not None:
-            gateway.cast.addressed(SpeechRequest(text="", upstream=upstream))
-        return [
-            {
-                "voice": f"{name}/{voice.id}",
-                "name": voice.name,
-                "languages": list(voice.languages),
-                "gender": voice.gender,
-            }
-            for name, provider in gateway.cast.upstreams.items()
-            if upstream in (None, name)
-            for voice in await provider.voices() or ()
-        ]
+            return await _of(gateway.cast.upstream(upstream))
+        found: list[dict[str, Any]] = []
+        for provider in gateway.cast.upstreams.values():
+            try:
+                found += await _of(provider)
+            except ProviderError as error:  # the others' are listed all the same
+                typer.secho(str(error), fg="yellow", err=True)
+        return found
+
+
+async def _of(provider: Provider) -> list[dict[str, Any]]:
+    return [
+        {
+            "voice": f"{provider.upstream.name}/{voice.id}",
+            "name": voice.name,
+            "languages": list(voice.languages),
+            "gender": voice.gender,
+        }
+        for voice in await provider.voices() or ()
+    ]

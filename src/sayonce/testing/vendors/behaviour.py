@@ -10,8 +10,8 @@ from typing import Any
 class Behaviour:
     """How speech requests are answered. Times are in seconds; `trouble`, or an error's status, lasts for `times`
     answers. It is one of `html`, `json` (an error in JSON with 200), `empty`, `garbage`, `half` (a whole answer of
-    half the audio), `cut` (the body ends before its length), `long` (it is longer than announced), `abort` (the
-    connection breaks in the middle), `reset` (before the first byte) and `never`. `detail` is for a vendor's own."""
+    half the audio), `cut` (the body ends before its length), `abort` (the connection breaks in the middle), `reset`
+    (before the first byte) and `never`. `detail` is for a vendor's own."""
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
