@@ -136,7 +136,8 @@ espeak = "en-gb"
 
 Where the first fails before its first byte, the next speaks, under its own name, and what it says is kept as its own.
 An upstream that fails `breaker_failures` times in a row, or half of the time, is left alone for `breaker_rest`
-seconds, then tried once. A request names a chain of its own in `chain` or `X-Sayonce-Chain`; a tenant has one by
+seconds, then tried once; one that asks for patience (429 with Retry-After) is left alone for as long as it asks. A
+request names a chain of its own in `chain` or `X-Sayonce-Chain`; a tenant has one by
 `sayonce keys tenant my-app --chain replicate,deepgram`.
 
 ## Cleaning

@@ -29,36 +29,10 @@ from pydantic_settings import (
 
 from sayonce.errors import InvalidSettings
 from sayonce.storage.paths import DEFAULT as DEFAULT_PATH
+from sayonce.units import listed, size, span
 
 _PREFIX = "SAYONCE_"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-_SIZE = re.compile(r"(\d+) ?(B|KB|MB|GB)?", re.IGNORECASE)
-_SPAN = re.compile(r"(\d+) ?(s|m|h|d)", re.IGNORECASE)
-_UNITS = {"B": 1, "KB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
-_SPANS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-
-
-def _size(value: object) -> object:
-    """`256 MB` as bytes."""
-    if isinstance(value, str) and (found := _SIZE.fullmatch(value.strip())):
-        return int(found[1]) * _UNITS[(found[2] or "B").upper()]
-    return value
-
-
-def _span(value: object) -> object:
-    """`30d` as seconds, `forever` as None."""
-    if value == "forever":
-        return None
-    if isinstance(value, str) and (found := _SPAN.fullmatch(value.strip())):
-        return int(found[1]) * _SPANS[found[2].lower()]
-    return value
-
-
-def _list(value: object) -> object:
-    """`a, b` as a list."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
 #: The vendors that are implied by a key or an address, and the settings that hold these.
 VENDORS = {
     "openai": ("openai_api_key", "openai_base_url"),
@@ -67,8 +41,8 @@ VENDORS = {
     "replicate": ("replicate_api_token", "replicate_base_url"),
 }
 
-Size = Annotated[int, BeforeValidator(_size), Field(ge=0)]
-Span = Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_span)]
+Size = Annotated[int, BeforeValidator(size), Field(ge=0)]
+Span = Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(span)]
 Table = dict[str, dict[str, Any]]
 
 
@@ -89,10 +63,10 @@ class Settings(BaseSettings):
     data_dir: Annotated[Path, AfterValidator(Path.expanduser)] = Field(
         Path(user_data_dir("sayonce", appauthor=False)), description="The folder of the catalog and of local audio."
     )
-    public_url: str | None = Field(
+    public_url: Annotated[str, Field(pattern=r"^https?://[^/\s?#@]+[^\s?#]*$")] | None = Field(
         None, description="How the gateway is reached from outside, for URLs it gives out."
     )
-    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_list)] = Field(
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(listed)] = Field(
         (), description="Web origins whose pages may call the gateway, with commas between."
     )
     require_keys: bool = Field(False, description="Ask for an API key even while none has been made.")
@@ -136,7 +110,7 @@ class Settings(BaseSettings):
         description="Who speaks where a request names nobody: the first of `chain`, else `openai` if it is "
         "configured, else `espeak`.",
     )
-    chain: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_list)] = Field(
+    chain: Annotated[tuple[str, ...], NoDecode, BeforeValidator(listed)] = Field(
         (), description="Who speaks, and who in whose place when that fails, with commas between."
     )
     voices: dict[str, dict[str, str]] = Field(
@@ -303,7 +277,7 @@ def table(settings: Settings) -> list[Row]:
             name=name,
             environment=environment(name),
             default=_default(name, field.default),
-            value=_shown(getattr(settings, name)),
+            value=_shown(getattr(settings, name), none=_NONE.get(name, "")),
             description=field.description or "",
         )
         for name, field in Settings.model_fields.items()
@@ -322,7 +296,8 @@ def _default(name: str, value: object) -> str:
 
 _NONE = {"keep": "forever"}
 _USER_IN_URL = re.compile(r"(://)[^/@]+@")
-_SECRET_NAMES = re.compile(r"key|token|secret|password|headers|credential", re.IGNORECASE)
+_QUERY_IN_URL = re.compile(r"(://[^?\s]+\?).+")
+_SECRET_NAMES = re.compile(r"key|token|secret|password|headers|credential|^(body|form|raw|query)$", re.IGNORECASE)
 
 
 def _shown(value: object, none: str = "") -> str:
@@ -353,7 +328,7 @@ def _struck(value: Any, name: str = "") -> Any:
         case list() | tuple():
             return [_struck(inner) for inner in value]
         case str():
-            return _USER_IN_URL.sub(r"\1…@", value)
+            return _QUERY_IN_URL.sub(r"\1…", _USER_IN_URL.sub(r"\1…@", value))
         case _:
             return value
 

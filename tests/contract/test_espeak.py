@@ -52,6 +52,12 @@ class TestEspeak(ProviderContract):
         await provider.aclose()
         await until(lambda: not workers())
 
+    def test_what_sounds_the_same_is_one_recipe(self, provider: Provider) -> None:
+        plain = self.recipe(provider, voice="nova")
+        assert self.recipe(provider, voice="nova", model="tts-1", language="en-US") == plain
+        assert self.recipe(provider, voice="Nova", model="espeak") == plain
+        assert self.recipe(provider, voice="nova", model="tts-1-hd") != plain
+
     async def test_words_have_their_times(self, provider: Provider) -> None:
         text = "Héllo 🙂 wörld. And 日本 too."
         recipe = self.recipe(provider, text)

@@ -260,12 +260,15 @@ def with_secrets() -> Settings:
         "headers": {"x-token": SECRET},
         "base_url": f"http://me:{SECRET}@vendor.example/v1",
         "deep": [{"password": SECRET}],
+        "url": f"https://vendor.example/tts?key={SECRET}",
+        "body": {"text": "{text}", "account": SECRET},
     }
     return load(
         openai_api_key=SECRET,
         openai_base_url=f"http://{SECRET}@vendor.example/v1",
         upstreams={"x": inner},
         storages={"y": {"secret_access_key": SECRET}},
+        cleaner={"api_key": SECRET, "base_url": f"https://h/v1?k={SECRET}"},
     )
 
 
@@ -305,6 +308,7 @@ def _another(name: str) -> str:
         "keep_text": "false",
         "message_cleaning": "off",
         "currency": "ZAR",
+        "public_url": "https://speech.example",
     }
     default = Settings.model_fields[name].default
     if name in fixed:

@@ -133,7 +133,8 @@ def _bytes(clip: Clip, keeping: str, asked: dict[bytes, bytes], method: str) -> 
         try:
             part = ranges.parse(wanted, len(clip.data))
         except ranges.Unsatisfiable:
-            return Bytes(416, [*headers, (b"content-range", b"bytes */%d" % len(clip.data))], b"")
+            range_ = (b"content-range", b"bytes */%d" % len(clip.data))
+            return Bytes(416, [range_, (b"cache-control", b"no-store"), (b"content-length", b"0")], b"")
         if part is not None:
             status, body = 206, clip.data[part[0] : part[1]]
             headers.append((b"content-range", b"bytes %d-%d/%d" % (part[0], part[1] - 1, len(clip.data))))

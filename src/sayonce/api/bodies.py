@@ -83,4 +83,6 @@ def _invalid(kind: str, location: tuple[str, ...], message: str) -> InvalidReque
         return InvalidRequest(f"The field '{field}' is missing.", param=field, remedy="Send it.")
     if kind == "extra_forbidden":
         return InvalidRequest("There is no such field.", param=field[:100], remedy="Leave it out.")
+    if kind == "string_pattern_mismatch":
+        message = "it holds characters that no name has"
     return InvalidRequest(f"The field '{field}' is wrong: {message}.", param=field, remedy="Mend it.")

@@ -51,6 +51,15 @@ class Visit:
         told = tuple(names or ()) or _parts(self.header("x-sayonce-chain"))
         return told or self.caller.tenant.chain
 
+    def variation(self, field: int | None) -> int:
+        """Which take of the text: from the body, else the header, else the first."""
+        told = self.header("x-sayonce-variation")
+        if field is not None or told is None:
+            return field or 0
+        if not (told.isascii() and told.isdecimal() and len(told) < 7):
+            raise InvalidRequest("The header X-Sayonce-Variation is no whole number.", param="variation")
+        return int(told)
+
     def cleaning(self, told: Cleaning | None, usual: Cleaning = Cleaning.OFF) -> Cleaning:
         """How the text is to be cleaned: from the body, else the header, else as is usual at that door."""
         header = self.header("x-sayonce-cleaning")

@@ -7,8 +7,8 @@ not unpack requests and pack answers, which took more time than all of a hit (`b
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sayonce.api import answers
 from sayonce.app import Gateway
-from sayonce.errors import SayonceError
+from sayonce.errors import InvalidRequest, SayonceError
 from sayonce.telemetry.logs import get_logger
 
 _log = get_logger("sayonce.api")
@@ -25,6 +25,9 @@ _log = get_logger("sayonce.api")
 
 class Door(ABC):
     """Answers requests; whatever is raised becomes an error of its dialect."""
+
+    #: What this door calls a field that is called otherwise within: an error names it so.
+    words: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
@@ -42,6 +45,8 @@ class Door(ABC):
             answer = await self.answer(scope, receive)
         except SayonceError as problem:
             self.gateway.watch.metrics.refusals.labels(problem.code).inc()
+            if isinstance(problem, InvalidRequest) and problem.param is not None:
+                problem.param = self.words.get(problem.param, problem.param)
             answer = self.refuse(problem)
         except Exception as bug:  # noqa: BLE001 - no trace of it leaves the process; it is logged and counted
             self.gateway.watch.bug(bug)

@@ -9,9 +9,9 @@ import base64
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict
@@ -64,6 +64,8 @@ class ElevenLabsBody(BaseModel):
 
 class _ElevenLabsDoor(Door):
     """One of the dialect's doors: its errors."""
+
+    words: ClassVar[Mapping[str, str]] = {"input": "text", "voice": "voice_id", "model": "model_id"}
 
     def __init__(self, gateway: Gateway, desk: Desk) -> None:
         super().__init__(gateway)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
+from typing import ClassVar
 
 from fastapi import FastAPI
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
@@ -51,6 +53,8 @@ class MessageBody(BaseModel):
 
 class MessageDoor(Door):
     """`POST /api/tts/speak`: MP3 of a message, cleaned before it is spoken."""
+
+    words: ClassVar[Mapping[str, str]] = {"input": "text", "upstream": "provider"}
 
     def __init__(self, gateway: Gateway, desk: Desk) -> None:
         super().__init__(gateway)

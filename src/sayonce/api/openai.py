@@ -89,19 +89,10 @@ def request_of(body: SpeechBody, visit: Visit) -> SpeechRequest:
         speed=body.speed,
         instructions=body.instructions,
         options=body.model_extra or {},
-        variation=_variation(body.variation, visit),
+        variation=visit.variation(body.variation),
         owner=visit.owner(body.scope, body.user, body.session),
         format=format_of(body.response_format),
     )
-
-
-def _variation(field: int | None, visit: Visit) -> int:
-    told = visit.header("x-sayonce-variation")
-    if field is not None or told is None:
-        return field or 0
-    if not (told.isascii() and told.isdecimal() and len(told) < 7):
-        raise InvalidRequest("The header X-Sayonce-Variation is no whole number.", param="variation")
-    return int(told)
 
 
 def _events(answer: Answer, began: float) -> Stream:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope
@@ -28,6 +29,8 @@ _MOST_BYTES_A_CHARACTER = 12  # a surrogate pair, escaped
 
 class VoiceDoor(Door):
     """`POST /api/voice`: has a text spoken and tells where its audio is."""
+
+    words: ClassVar[Mapping[str, str]] = {"input": "text", "response_format": "format", "upstream": "provider"}
 
     def __init__(self, gateway: Gateway, desk: Desk) -> None:
         super().__init__(gateway)
@@ -67,7 +70,7 @@ class VoiceDoor(Door):
             style=body.style,
             instructions=body.instructions,
             options=body.options,
-            variation=body.variation or 0,
+            variation=visit.variation(body.variation),
             owner=visit.owner(body.scope, body.user, body.session),
             format=any_format_of(body.format),
         )

@@ -66,7 +66,7 @@ class Engine:
             except ProviderError as reason:
                 reasons.append(reason)
         if chain.first.steering.only_if_cached:
-            raise _not_kept()
+            raise _not_kept(chain.first)
         raise reasons[0] if len(reasons) == 1 else NobodySpoke(reasons)
 
     def recall(self, order: Order) -> Whole | None:
@@ -131,7 +131,7 @@ class Engine:
             return self._in_trouble(order, trouble) or await self._hear(order, patience, bypass=_hides(trouble))
         if found is None and order.steering.only_if_cached:
             order.breaker.demand()  # who is left alone is stood in for
-            raise _not_kept() if order.cleaner is None else _uncleaned()
+            raise _not_kept(order) if order.cleaner is None else _uncleaned()
         return found or await self._hear(order, patience)
 
     # ── found ────────────────────────────────────────────────────────────────────────────────────
@@ -243,5 +243,8 @@ def _uncleaned() -> CleaningFailed:
     return CleaningFailed("Nothing is kept under the cleaner's name.", provider="cleaner")
 
 
-def _not_kept() -> NotKept:
-    return NotKept("This is not kept.", remedy="Ask without only-if-cached to have it spoken.")
+def _not_kept(order: Order) -> NotKept:
+    remedy = "Ask without only-if-cached to have it spoken."
+    if order.steering.no_cache:
+        return NotKept("It was to be spoken anew, and to come from what is kept alone.", remedy=remedy)
+    return NotKept("This is not kept.", remedy=remedy)

@@ -24,9 +24,12 @@ from sayonce.catalog import schema
 from sayonce.catalog.database import Database, Lookup
 from sayonce.catalog.tables import SCHEMA_VERSION
 from sayonce.errors import CatalogUnavailable
+from sayonce.telemetry.logs import get_logger
 
 T = TypeVar("T")
 P = ParamSpec("P")
+
+_log = get_logger("sayonce.catalog")
 
 _DIALECT = sqlite.dialect(paramstyle="named")
 
@@ -89,6 +92,9 @@ class _Thread:
 
     def _work(self, job: Callable[[_Link], T]) -> T:
         try:
+            if self._link is not None and self._link.is_orphaned():
+                _log.warning("catalog.replaced", path=str(self._path))
+                self._unlink()
             if self._link is None:
                 self._link = _Link(self._path)
             result = job(self._link)
@@ -113,6 +119,7 @@ class _Link:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
         # Implicit transactions off: BEGIN says itself which kind it is.
         self.driver = sqlite3.connect(
             path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False, cached_statements=256
@@ -133,6 +140,7 @@ class _Link:
             if self.transact("BEGIN", schema.version) != SCHEMA_VERSION:
                 self._make_wal()
                 self.transact("BEGIN IMMEDIATE", schema.upgrade, backend="sqlite")
+        self._opened = _file(self._path)
 
     def transact(
         self, begin: str, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -147,6 +155,13 @@ class _Link:
         # FULL syncs the WAL at each commit; NORMAL at a checkpoint, and so may forget, but never break.
         self.driver.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         return self.transact("BEGIN IMMEDIATE", query, *args, **kwargs)
+
+    def is_orphaned(self) -> bool:
+        """Whether the file was deleted or replaced: what is written here is then lost, and nobody else sees it."""
+        try:
+            return _file(self._path) != self._opened
+        except FileNotFoundError:
+            return True
 
     def begin(self) -> None:
         self.driver.execute(self._begin)
@@ -167,6 +182,11 @@ class _Link:
                 time.sleep(0.01)
             else:
                 return
+
+
+def _file(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
 
 
 def _engine(link: _Link) -> Engine:

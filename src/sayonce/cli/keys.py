@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -19,8 +20,10 @@ from sayonce.access.callers import Role
 from sayonce.catalog.catalog import Catalog
 from sayonce.catalog.records import ApiKey, Tenant
 from sayonce.catalog.sqlite import SqliteDatabase
+from sayonce.errors import InvalidRequest
 
 T = TypeVar("T")
+_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 app = typer.Typer(help="Make, list and revoke API keys; set tenants' limits.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -37,6 +40,7 @@ def create(
 
     From the first key on, the gateway asks everybody for one.
     """
+    _refuse_nameless(tenant)
 
     async def make(catalog: Catalog) -> tuple[ApiKey, str]:
         if await catalog.tenant(tenant) is None:
@@ -56,14 +60,15 @@ def create(
 @app.command("tenant")
 def put_tenant(
     tenant: Annotated[str, typer.Argument(help="Which tenant; a new one is made.")],
-    rate: Annotated[float | None, typer.Option(help="Requests a second that it may make.")] = None,
-    burst: Annotated[float | None, typer.Option(help="Requests that it may make at once.")] = None,
-    budget: Annotated[float | None, typer.Option(help="What it may spend a month, in the currency.")] = None,
+    rate: Annotated[float | None, typer.Option(min=0.001, help="Requests a second that it may make.")] = None,
+    burst: Annotated[float | None, typer.Option(min=1, help="Requests that it may make at once.")] = None,
+    budget: Annotated[float | None, typer.Option(min=0, help="What it may spend a month, in the currency.")] = None,
     public: Annotated[bool, typer.Option(help="Whether anybody may fetch its audio by its URL.")] = False,
     disabled: Annotated[bool, typer.Option(help="Whether it is shut out.")] = False,
     chain: Annotated[str, typer.Option(help="Who speaks, and who in whose place: replicate,deepgram.")] = "",
 ) -> None:
     """Set a tenant's limits. What is left out is the setting's default again."""
+    _refuse_nameless(tenant)
     _run(lambda catalog: catalog.put_tenant(Tenant(tenant, rate, burst, budget, public, disabled, _names(chain))))
     Console(stderr=True).print(f"set tenant {tenant}")
 
@@ -110,6 +115,13 @@ def _told(row: ApiKey) -> dict[str, Any]:
         "made_at": row.made_at,
         "revoked_at": row.revoked_at,
     }
+
+
+def _refuse_nameless(tenant: str) -> None:
+    if not _TENANT.fullmatch(tenant):
+        raise InvalidRequest(
+            "That is no name for a tenant.", remedy="Use up to 80 letters, digits, '.', '_' and '-'."
+        )
 
 
 def _names(told: str) -> tuple[str, ...]:

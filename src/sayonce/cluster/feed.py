@@ -41,8 +41,10 @@ class ChangeFeed:
 
     async def read(self) -> None:
         """Reads what is new, now."""
-        if self._read_to is None or self.lag > CHANGES_STAY / 2:
-            self._read_to = await self._catalog.newest_change()
+        newest = await self._catalog.newest_change()
+        # A log that ends before what was read is another catalog's.
+        if self._read_to is None or self.lag > CHANGES_STAY / 2 or newest < self._read_to:
+            self._read_to = newest
             self._amnesia()
         while news := await self._catalog.changes_since(self._read_to):
             for change in news:

@@ -25,6 +25,9 @@ _LONGEST_REST = 300.0
 _LONGEST_PATIENCE = 3_600.0
 
 
+_FAILED = "has failed again and again"
+
+
 class State(StrEnum):
     """Whether an upstream is asked."""
 
@@ -55,6 +58,7 @@ class Breaker:
         self._rest = rules.rest
         self._until: float | None = None  # when its rest is over; None while closed
         self._probing = False
+        self._why = _FAILED
 
     @property
     def state(self) -> State:
@@ -78,7 +82,7 @@ class Breaker:
         left = self.resting
         if left is not None:
             raise ProviderResting(
-                f"'{self._name}' has failed again and again and is left alone.",
+                f"'{self._name}' {self._why} and is left alone.",
                 provider=self._name,
                 retry_after=left,
                 remedy="It is tried again in a moment.",
@@ -109,7 +113,7 @@ class Breaker:
         if isinstance(error, ProviderRefused):
             self._succeeded(probe=probe)  # it answered
         elif isinstance(error, ProviderRateLimited) and error.retry_after:
-            self._open(min(error.retry_after, _LONGEST_PATIENCE))
+            self._open(min(error.retry_after, _LONGEST_PATIENCE), "has asked for patience")
         else:
             self._failed(probe=probe)
 
@@ -135,8 +139,8 @@ class Breaker:
         well = [good for at, good in self._recent if at >= since]
         return len(well) >= _LEAST and well.count(False) >= self._rules.share * len(well)
 
-    def _open(self, rest: float) -> None:
-        self._until = self._clock() + rest
+    def _open(self, rest: float, why: str = _FAILED) -> None:
+        self._until, self._why = self._clock() + rest, why
 
     def _close(self) -> None:
         self._until, self._in_a_row, self._rest = None, 0, self._rules.rest

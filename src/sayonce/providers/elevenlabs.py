@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Annotated, Any
 from urllib.parse import quote
 
+import anyio
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -41,6 +42,7 @@ _USUAL = {"mp3": "mp3_44100_128", "opus": "opus_48000_128"}
 # A second of its largest format is 48,000 samples; nobody sends a minute of that in one line.
 _LONGEST_LINE = 16_000_000
 _LONGEST_LIST = 4_000_000
+_MOST_AT_A_TIME = 10_000
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -188,7 +190,9 @@ class ElevenLabsProvider(Vendor[ElevenLabsSettings]):
         """It tells how many requests at a time the key may have; no more are sent from then on."""
         told = headers.get("maximum-concurrent-requests", "")
         if self.settings.concurrency is None and told.isascii() and told.isdecimal() and int(told) > 0:
-            self._turns.total_tokens = min(int(told), 10_000)
+            if self._turns is None:
+                self._turns = anyio.CapacityLimiter(_MOST_AT_A_TIME)
+            self._turns.total_tokens = min(int(told), _MOST_AT_A_TIME)
 
     async def _list(self) -> tuple[Voice, ...] | None:
         if self._listed is None:

@@ -31,7 +31,7 @@ from sayonce.errors import (
 from sayonce.providers import espeak_voices
 from sayonce.providers.contract import Provider, SpeechStream, Voice
 from sayonce.providers.espeak_marks import Marks
-from sayonce.providers.espeak_voices import DEFAULT_LANGUAGE, MODELS, STAND_INS
+from sayonce.providers.espeak_voices import DEFAULT_LANGUAGE, MODELS, PLAIN_MODEL, STAND_INS
 from sayonce.speech.chunks import Chunk, Mark
 from sayonce.speech.formats import AudioFormat
 from sayonce.speech.recipes import Recipe
@@ -92,7 +92,8 @@ class EspeakProvider(Provider):
 
     def check(self, recipe: Recipe) -> Recipe:
         self._refuse_out_of_range(recipe)
-        model = None if recipe.model in (None, self.name, self.upstream.name) else recipe.model
+        plain = recipe.model in (None, PLAIN_MODEL, self.name, self.upstream.name)
+        model = None if plain else recipe.model
         if model is not None and model not in MODELS:
             raise UnknownModel(
                 "The local voice has no such model.", param="model", remedy=f"Use one of: {', '.join(MODELS)}."

@@ -80,6 +80,9 @@ class Language:
     name: str
 
 
+#: The model that makes no voice livelier: it sounds as none does, and so is none in a recipe.
+PLAIN_MODEL = "tts-1"
+
 #: OpenAI's models, and how much livelier each makes a voice: audibly another, as its recipe is.
 MODELS: Mapping[str, int] = {
     "tts-1": 0,

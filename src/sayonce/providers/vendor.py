@@ -4,7 +4,6 @@ as their key allows, and one table from what they answer to our errors."""
 from __future__ import annotations
 
 import json
-import math
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -110,7 +109,7 @@ class Vendor(Provider, Generic[S]):
         )
         plain = {header: value.get_secret_value() for header, value in settings.headers.items()}
         self._client = http.client(limits, plain | self._headers() | {"accept-encoding": "identity"})
-        self._turns = anyio.CapacityLimiter(settings.concurrency or math.inf)
+        self._turns = None if settings.concurrency is None else anyio.CapacityLimiter(settings.concurrency)
 
     @classmethod
     def from_settings(cls, name: str, table: Mapping[str, object]) -> Self:
@@ -206,12 +205,15 @@ class Vendor(Provider, Generic[S]):
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
         """One of the requests at a time that the key allows; further ones wait."""
-        turn = object()
-        await self._turns.acquire_on_behalf_of(turn)
+        turns, turn = self._turns, object()
+        if turns is None:  # even a free turn takes a round of the event loop, which a miss would wait for
+            yield
+            return
+        await turns.acquire_on_behalf_of(turn)
         try:
             yield
         finally:
-            self._turns.release_on_behalf_of(turn)
+            turns.release_on_behalf_of(turn)
 
     @asynccontextmanager
     async def _answered(self, request: httpx.Request, recipe: Recipe | None = None) -> AsyncIterator[httpx.Response]:

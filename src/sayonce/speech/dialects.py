@@ -126,4 +126,5 @@ def deepgram_content_type(audio_format: AudioFormat) -> str:
 
 def _unsupported(param: str, known: object) -> UnsupportedFormat:
     names = ", ".join(map(str, known)) if isinstance(known, Mapping | tuple | list) else ""
-    return UnsupportedFormat(f"There is no such '{param}' for that encoding.", param=param, remedy=f"Use: {names}.")
+    where = "" if param == "encoding" else " with that encoding"
+    return UnsupportedFormat(f"There is no such '{param}'{where}.", param=param, remedy=f"Use: {names}.")

@@ -117,3 +117,16 @@ async def test_a_damaged_catalog_at_the_start_lets_nobody_in(make_house: MakeHou
     assert (await house.http.get("/api/health")).json()["parts"]["catalog"] == "catalog_unavailable"
     (tmp_path / "data" / "catalog.db").unlink()
     assert await until(lambda: _outcome(house, "miss"))
+
+
+async def test_a_catalog_that_is_deleted_is_begun_anew_and_shared(make_house: MakeHouse) -> None:
+    """What is written to a file that nobody else can open is lost, and would be paid for again."""
+    house = await make_house(poll_seconds=0.05, flush_seconds=0.05)
+    await house.speak("Before.")
+    for file in house.gateway.settings.data_dir.glob("catalog.db*"):
+        file.unlink()
+    assert (await house.speak("After.")).outcome == "miss"
+    other = await make_house()
+    assert (await other.speak("After.")).outcome == "hit"
+    assert (house.calls, await other.rows()) == (2, 1)
+    assert (await house.http.get("/api/health/ready")).status_code == 200

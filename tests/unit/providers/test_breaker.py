@@ -105,6 +105,8 @@ def test_a_probe_that_was_called_off_decides_nothing(breaker: Breaker, clock: Cl
 def test_who_asks_for_patience_is_given_it(breaker: Breaker, clock: Clock) -> None:
     call(breaker, ProviderRateLimited("slow down", provider="x", retry_after=30.0))
     assert breaker.resting == 30.0
+    with pytest.raises(ProviderResting, match="has asked for patience"):
+        call(breaker, None)
     clock.now += 30
     call(breaker, None)
     assert breaker.state is State.CLOSED

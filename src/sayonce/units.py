@@ -1,0 +1,37 @@
+"""Sizes, spans of time and lists, as people write them in settings."""
+
+from __future__ import annotations
+
+import re
+
+_SIZE = re.compile(r"(\d+) ?(B|KB|MB|GB)?", re.IGNORECASE)
+_SPAN = re.compile(r"(\d+) ?(s|m|h|d)", re.IGNORECASE)
+_UNITS = {"B": 1, "KB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
+_SPANS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def size(value: object) -> object:
+    """`256 MB` as bytes."""
+    if not isinstance(value, str):
+        return value
+    if found := _SIZE.fullmatch(value.strip()):
+        return int(found[1]) * _UNITS[(found[2] or "B").upper()]
+    raise ValueError("must be a size, such as 64000000 or '64 MB'")
+
+
+def span(value: object) -> object:
+    """`30d` as seconds, `forever` as None."""
+    if value == "forever":
+        return None
+    if not isinstance(value, str):
+        return value
+    if found := _SPAN.fullmatch(value.strip()):
+        return int(found[1]) * _SPANS[found[2].lower()]
+    if value.strip().replace(".", "", 1).isdecimal():
+        return float(value)
+    raise ValueError("must be 'forever', seconds, or such as '30d', '12h', '5m'")
+
+
+def listed(value: object) -> object:
+    """`a, b` as a list."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
