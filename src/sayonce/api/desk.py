@@ -101,19 +101,23 @@ class Desk:
     async def receive(self, scope: Scope, role: Role = Role.SPEAK) -> Visit:
         """The visit of a request. Errors: Unauthenticated, Forbidden, RateLimited, CatalogUnavailable."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        caller = await self.admit(scope, headers, role)
+        key = _key(headers)
+        caller = self.gate.recognise(key) or await self.gate.admit(key)
+        self._demand(caller, scope, role)
         self._limits.take(caller.tenant)
         wanted = headers.get(b"cache-control")
         return Visit(caller, headers, _PLAIN if wanted is None else steering(wanted))
 
     async def admit(self, scope: Scope, headers: Mapping[bytes, bytes], role: Role) -> Caller:
         """Who asks, without counting it as a request. Errors: Unauthenticated, Forbidden, CatalogUnavailable."""
-        key = _key(headers)
-        caller = self.gate.recognise(key) or await self.gate.admit(key)
+        caller = await self.gate.admit(_key(headers))
+        self._demand(caller, scope, role)
+        return caller
+
+    def _demand(self, caller: Caller, scope: Scope, role: Role) -> None:
         if caller.key_id is None:
             refuse_strangers(scope["headers"], self._origins)
         caller.demand(role)
-        return caller
 
 
 async def cleaned(cast: Cast, request: SpeechRequest, how: Cleaning) -> SpeechRequest:
