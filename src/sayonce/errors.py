@@ -211,7 +211,7 @@ class NobodySpoke(ProviderUnavailable):
             "No provider could speak. " + " ".join(reason.message for reason in reasons),
             provider=",".join(reason.provider for reason in reasons),
             retryable=any(reason.retryable for reason in reasons),
-            remedy="Try again in a moment.",
+            remedy="Try again in a moment." if any(reason.retryable for reason in reasons) else reasons[0].remedy,
         )
         self.reasons = tuple(reasons)
 

@@ -263,3 +263,25 @@ async def test_a_lone_vendor_rests_too(make_house: MakeHouse) -> None:
     rested = await house.speak("Number 3.")
     assert (rested.status, rested.error["code"], house.calls) == (503, "provider_resting", 2)
     assert 1 <= int(rested.headers["retry-after"]) <= 30
+
+
+async def test_openais_clients_need_not_know_who_speaks(make_house: MakeHouse) -> None:
+    """They must name a model of OpenAI's, which nobody in this chain has."""
+    house = await make_house(
+        openai_base_url=None,
+        openai_api_key=None,
+        before=("replicate", "deepgram"),
+        chain="replicate,deepgram",
+        voices={"openai/onyx": {"replicate": "am_adam"}, "replicate/af_nicole": {"deepgram": "aura-2-thalia-en"}},
+        attempts=1,
+    )
+    for voice in ("af_nicole", "onyx"):
+        heard = await house.speak(voice=voice)
+        assert (heard.status, heard.outcome, heard.headers["x-tts-provider"]) == (200, "miss", "replicate")
+        assert (await house.speak(voice=voice)).outcome == "hit"
+    unmapped = await house.speak(voice="nova")
+    assert (unmapped.status, unmapped.error["param"]) == (400, "voice")
+    assert '[voices."openai/<voice>"] replicate' in unmapped.error["message"]
+    house.vendors.replicate.behave(status=503)
+    stood_in = await house.speak("Another text.", voice="af_nicole")
+    assert (stood_in.status, stood_in.headers["x-tts-provider"]) == (200, "deepgram")

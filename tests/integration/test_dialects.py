@@ -17,7 +17,7 @@ from elevenlabs.core.api_error import ApiError as ElevenLabsError
 
 from sayonce.audio.encode import finalise
 from sayonce.audio.probe import probe
-from sayonce.speech.dialects import DEEPGRAM, ELEVENLABS, deepgram_content_type, deepgram_query
+from sayonce.speech.dialects import DEEPGRAM, ELEVENLABS, deepgram_content_type, deepgram_format, deepgram_query
 from tests.conftest import House, MakeHouse
 
 TEXT = "Hello there, my friend."
@@ -60,7 +60,8 @@ async def test_elevenlabs_client_speaks_miss_then_hit(either: House, call: str) 
             assert answer.headers["content-type"] == "audio/mpeg"
             assert answer.headers["character-cost"] == (str(len(TEXT)) if outcomes[-1] == "miss" else "0")
             assert answer.headers["request-id"]
-    assert (outcomes, heard[0]) == (["miss", "hit"], heard[1])
+    assert outcomes == ["miss", "hit"]
+    assert heard[1].endswith(heard[0]), "what was encoded here tells how long it is, once it is kept"
     found = probe(heard[0], ELEVENLABS["mp3_44100_128"])
     assert (found.sample_rate, found.duration > 0.5) == (44_100, True)
 
@@ -202,10 +203,15 @@ async def test_timestamps_that_nobody_tells(make_house: MakeHouse) -> None:
 
 async def test_discretion_is_kept_or_refused(make_house: MakeHouse) -> None:
     house = await make_house(before=("elevenlabs", "deepgram"))
-    for path, query in ((SPEECH, {"enable_logging": "false"}), ("/v1/speak", {"mip_opt_out": "true"})):
-        answer = await house.http.post(path, params=query, json={"text": TEXT})
+    asked = [(SPEECH, "enable_logging", no) for no in ("false", "0", "No", "off", "f", "n")]
+    asked += [("/v1/speak", "mip_opt_out", yes) for yes in ("true", "1", "YES", "on", "t", "y")]
+    for path, name, word in asked:
+        answer = await house.http.post(path, params={name: word}, json={"text": TEXT})
         assert answer.status_code in (400, 422)
         assert "may keep" in answer.text
+    for path, name in ((SPEECH, "enable_logging"), ("/v1/speak", "mip_opt_out")):
+        unclear = await house.http.post(path, params={name: "perhaps"}, json={"text": TEXT})
+        assert (unclear.status_code, "neither true nor false" in unclear.text) in ((400, True), (422, True))
     assert house.vendors.elevenlabs.counts.calls == house.vendors.deepgram.counts.calls == 0
     tables = {"elevenlabs": {"enable_logging": False}, "deepgram": {"mip_opt_out": True}}
     discreet = await make_house(before=("elevenlabs", "deepgram"), upstreams=tables)
@@ -284,6 +290,14 @@ async def test_what_deepgrams_door_refuses(
     assert answer.json()["err_msg"].endswith((".", '"…"'))
 
 
+async def test_the_highest_bit_rate_that_deepgram_takes(make_house: MakeHouse) -> None:
+    house = await make_house(openai_base_url=None, openai_api_key=None)
+    query = {"encoding": "opus", "bit_rate": 650_000}
+    answer = await house.http.post("/v1/speak", json={"text": TEXT}, params=query)
+    assert answer.status_code == 200
+    assert probe(answer.content, deepgram_format("opus", bit_rate=650_000)).duration > 0.5
+
+
 # ── both ─────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -341,3 +355,33 @@ async def test_timestamps_while_it_is_said(make_house: MakeHouse) -> None:
     told = [character for line in [first, *rest] for character in (line["alignment"] or {}).get("characters", [])]
     assert "".join(told) == TEXT
     assert sum(line["alignment"] is not None for line in rest) > 2, "as it comes, not at the end"
+
+
+@pytest.mark.parametrize("path", [SPEECH, "/v1/speak"])
+async def test_a_request_steers_at_every_door(make_house: MakeHouse, path: str) -> None:
+    house = await make_house(openai_base_url=None, openai_api_key=None)
+    plain = await house.http.post(path, json={"text": TEXT})
+    marked = await house.http.post(path, json={"text": f"**{TEXT}**"}, headers={"x-sayonce-cleaning": "rules"})
+    other = await house.http.post(path, json={"text": TEXT}, headers={"x-sayonce-variation": "1"})
+    assert len({answer.headers["x-content-hash"] for answer in (plain, marked, other)}) == 3
+    wrong = await house.http.post(path, json={"text": TEXT}, headers={"x-sayonce-variation": "one"})
+    assert wrong.status_code in (400, 422)
+
+
+async def test_methods_that_are_none_in_the_dialect(make_house: MakeHouse) -> None:
+    house = await make_house(openai_base_url=None, openai_api_key=None)
+    eleven_, deep_ = await house.http.get(SPEECH), await house.http.get("/v1/speak")
+    assert (eleven_.status_code, eleven_.json()["detail"]["status"]) == (405, "method_not_allowed")
+    assert (deep_.status_code, deep_.json()["err_code"]) == (405, "METHOD_NOT_ALLOWED")
+
+
+@pytest.mark.parametrize(("path", "dialect"), [(SPEECH, "elevenlabs"), ("/v1/speak", "deepgram")])
+async def test_a_door_binds_no_provider(make_house: MakeHouse, path: str, dialect: str) -> None:
+    house = await make_house(
+        before=("elevenlabs", "deepgram"),
+        chain="openai",
+        voices={f"{dialect}/{voice}": {"openai": "nova"} for voice in (RACHEL, "aura-asteria-en")},
+        attempts=1,
+    )
+    named = await house.http.post(path, json={"text": TEXT}, headers={"x-sayonce-chain": "openai"})
+    assert (named.status_code, named.headers["x-tts-provider"]) == (200, "openai"), "the chain of the request"

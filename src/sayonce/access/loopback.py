@@ -50,7 +50,7 @@ def refuse_strangers(headers: Iterable[tuple[bytes, bytes]], origins: Collection
                 )
         elif name == b"origin":
             origin = value.decode("latin-1")
-            if origin not in origins and not is_loopback(urlsplit(origin).hostname or ""):
+            if origin not in origins and not is_loopback(_page_host(origin)):
                 raise Forbidden("This gateway has no keys and answers no web page of elsewhere.", remedy=_HOW_ON)
         elif name in _FORWARDED or name.startswith(b"x-forwarded-"):
             raise Forbidden("This gateway has no keys and answers nothing that was forwarded.", remedy=_HOW_ON)
@@ -63,6 +63,14 @@ def refuse_open_doors(host: str, keys: int) -> None:
             f"The gateway was to listen on {host} without any API key: anybody could speak at your cost.",
             remedy="Make a key first (sayonce keys create --role speak), or listen on 127.0.0.1.",
         )
+
+
+def _page_host(origin: str) -> str:
+    """The host of a web page's origin; none where it cannot be read."""
+    try:
+        return urlsplit(origin).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _host_of(header: str) -> str:

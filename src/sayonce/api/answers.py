@@ -92,9 +92,9 @@ def error(problem: SayonceError) -> Bytes:
     return as_json({"error": told}, problem.status, hints(problem))
 
 
-def internal_error() -> Bytes:
+def bug() -> SayonceError:
     """What a caller learns of a bug."""
-    return error(SayonceError("Something went wrong inside the gateway.", remedy="Its log tells what."))
+    return SayonceError("Something went wrong inside the gateway.", remedy="Its log tells what.")
 
 
 def _type(status: int) -> str:

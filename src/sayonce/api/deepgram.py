@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope
 from sayonce.api import answers
 from sayonce.api.answers import Bytes, Headers
 from sayonce.api.bodies import parse
-from sayonce.api.desk import Desk, Visit, named, query_of, read_body
+from sayonce.api.desk import Desk, Visit, cleaned, flag, named, query_of, read_body
 from sayonce.api.door import Door, hang
 from sayonce.app import Gateway
 from sayonce.cache.answers import Answer
@@ -60,9 +60,9 @@ class SpeakDoor(Door):
         visit = await self._desk.receive(scope)
         body = parse(DeepgramBody, await read_body(receive, visit.headers, _LONGEST_BODY))
         query = query_of(scope)
-        chain = self.gateway.cast.chain(
-            request_of(body, query, visit), visit.steering, visit.chain(None), dialect=_DIALECT
-        )
+        cast = self.gateway.cast
+        request = await cleaned(cast, request_of(body, query, visit), visit.cleaning(None))
+        chain = cast.chain(request, visit.steering, visit.chain(None), dialect=_DIALECT)
         engine = self.gateway.engine
         answer = engine.recall(chain.first) or await engine.say(chain)
         spoken = answers.audio(answer, began)
@@ -85,11 +85,12 @@ def request_of(body: DeepgramBody, query: dict[str, str], visit: Visit) -> Speec
         text=body.text,
         voice=named("model", query.get("model")) or _USUAL_MODEL,
         speed=_number(query, "speed") or 1.0,
+        variation=visit.variation(None),
         owner=visit.owner(None, None, None),
         format=deepgram_format(
             query.get("encoding"), query.get("container"), _count(query, "sample_rate"), _count(query, "bit_rate")
         ),
-        discreet=query.get("mip_opt_out", "").lower() in ("true", "1"),
+        discreet=flag(query, "mip_opt_out", usual=False),
     )
 
 

@@ -23,6 +23,7 @@ from sayonce.speech.requests import Scope as Sharing
 _STEERING = {"no-store": "no_store", "no-cache": "no_cache", "only-if-cached": "only_if_cached"}
 _PLAIN = Steering()
 _LONGEST_NAME = 200
+_TRUE, _FALSE = frozenset(("true", "t", "1", "yes", "y", "on")), frozenset(("false", "f", "0", "no", "n", "off"))
 # Cleaning as many characters takes a few milliseconds.
 _LONG = 2_000
 
@@ -142,6 +143,14 @@ def query_of(scope: Scope) -> dict[str, str]:
     except ValueError as error:
         raise InvalidRequest("The query cannot be read.", param="query", remedy="Send plain parameters.") from error
     return dict(pairs)
+
+
+def flag(query: Mapping[str, str], name: str, usual: bool) -> bool:
+    """A parameter that is true or false, in any of the words that vendors' APIs take for it."""
+    told = query.get(name, "").lower()
+    if told in _TRUE or told in _FALSE or not told:
+        return told in _TRUE if told else usual
+    raise InvalidRequest(f"'{name}' is neither true nor false.", param=name, remedy="Send 'true' or 'false'.")
 
 
 async def read_body(receive: Receive, headers: Mapping[bytes, bytes], most: int) -> bytes:

@@ -50,7 +50,7 @@ class Door(ABC):
             answer = self.refuse(problem)
         except Exception as bug:  # noqa: BLE001 - no trace of it leaves the process; it is logged and counted
             self.gateway.watch.bug(bug)
-            answer = answers.internal_error()
+            answer = self.refuse(answers.bug())
         await answer(scope, receive, send)
 
 

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope
 from sayonce.api import answers, timings
 from sayonce.api.answers import Bytes, Headers, Stream
 from sayonce.api.bodies import Name, parse
-from sayonce.api.desk import Desk, Visit, named, query_of, read_body
+from sayonce.api.desk import Desk, Visit, cleaned, flag, named, query_of, read_body
 from sayonce.api.door import Door, hang
 from sayonce.app import Gateway
 from sayonce.cache.answers import Answer, Live, whole
@@ -90,8 +90,10 @@ class SpeechDoor(_ElevenLabsDoor):
     async def _chain(self, scope: Scope, receive: Receive) -> Chain:
         visit = await self._desk.receive(scope)
         body = parse(ElevenLabsBody, await read_body(receive, visit.headers, _LONGEST_BODY))
+        cast = self.gateway.cast
         request = request_of(scope["path_params"]["voice_id"], body, query_of(scope), visit)
-        return self.gateway.cast.chain(request, visit.steering, visit.chain(None), dialect=_DIALECT)
+        request = await cleaned(cast, request, visit.cleaning(None))
+        return cast.chain(request, visit.steering, visit.chain(None), dialect=_DIALECT)
 
 
 class TimedDoor(SpeechDoor):
@@ -160,9 +162,10 @@ def request_of(voice_id: str, body: ElevenLabsBody, query: dict[str, str], visit
         language=body.language_code or visit.header("x-sayonce-language"),
         speed=speed if isinstance(speed, int | float) and not isinstance(speed, bool) else 1.0,
         options=options,
+        variation=visit.variation(None),
         owner=visit.owner(None, None, None),
         format=_format(query.get("output_format", _USUAL_FORMAT)),
-        discreet=query.get("enable_logging", "").lower() in ("false", "0"),
+        discreet=not flag(query, "enable_logging", usual=True),
     )
 
 

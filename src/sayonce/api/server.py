@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 
 import uvicorn
@@ -20,7 +20,14 @@ from sayonce.api import answers, audio, deepgram, elevenlabs, messages, openai, 
 from sayonce.api.desk import Desk
 from sayonce.api.lobby import Lobby
 from sayonce.app import VERSION, Gateway, running
-from sayonce.errors import CatalogUnavailable, InvalidRequest, InvalidSettings, MethodNotAllowed, NotFound
+from sayonce.errors import (
+    CatalogUnavailable,
+    InvalidRequest,
+    InvalidSettings,
+    MethodNotAllowed,
+    NotFound,
+    SayonceError,
+)
 from sayonce.settings import Settings
 from sayonce.telemetry.logs import get_logger
 
@@ -33,6 +40,12 @@ _EXPOSED = [
     "ETag",
     "Content-Range",
 ]
+
+_DIALECTS: Mapping[str, Callable[[SayonceError], answers.Bytes]] = {
+    "/v1/text-to-speech": elevenlabs.error,
+    "/v1/voices": elevenlabs.error,
+    "/v1/speak": deepgram.error,
+}
 
 _log = get_logger("sayonce.server")
 
@@ -124,14 +137,16 @@ def _address(listener: socket.socket) -> str:
 
 
 async def _no_door(request: Request, problem: Exception) -> Response:
-    """What no door answers, in the dialect that all have in common."""
+    """What no door answers, in the dialect of those near by, else in the one that all have in common."""
     assert isinstance(problem, HTTPException)
+    near = (tell for path, tell in _DIALECTS.items() if request.url.path.startswith(path))
+    tell = next(near, answers.error)
     if problem.status_code == 404:
-        refusal = answers.error(NotFound("There is nothing at this path.", remedy="See /openapi.json."))
+        refusal = tell(NotFound("There is nothing at this path.", remedy="See /openapi.json."))
     elif problem.status_code == 405:
-        refusal = answers.error(MethodNotAllowed("This path knows other methods.", remedy="See /openapi.json."))
+        refusal = tell(MethodNotAllowed("This path knows other methods.", remedy="See /openapi.json."))
     else:
-        refusal = answers.error(InvalidRequest(problem.detail))
+        refusal = tell(InvalidRequest(problem.detail))
     headers = {name.decode(): value.decode() for name, value in refusal.headers}
     return Response(refusal.body, refusal.status, {**headers, **(problem.headers or {})})
 

@@ -9,6 +9,7 @@ from av.audio.resampler import AudioResampler
 
 from sayonce.audio import samples, wav
 from sayonce.audio.formats import is_raw
+from sayonce.audio.info import padding_told
 from sayonce.audio.probe import DEMUXERS, Undecodable
 from sayonce.speech.formats import AudioFormat
 
@@ -129,6 +130,9 @@ class _Pulled:
         self.rate = 0
         self._source = source
         self._came = bytearray()
+        self._head = b""
+        self._played = 0
+        self._padding = range(0)
         self._ended = False
         self._pcm = bytearray()
         self._error: Exception | None = None
@@ -162,6 +166,7 @@ class _Pulled:
             self._waiting = False
             data = bytes(self._came[:_BLOCK])
             del self._came[:_BLOCK]
+            self._head += data if not self.rate else b""
             return data
 
     def _run(self) -> bytes:
@@ -198,8 +203,16 @@ class _Pulled:
                         raise Undecodable("its sample rate changes on the way")
                     self.rate = frame.sample_rate
                     resampler = resampler or AudioResampler("s16", "mono", self.rate)
-                    self._pcm += samples.mono_of(resampler.resample(frame))
-            self._pcm += samples.mono_of(resampler.resample(None)) if resampler is not None else b""
+                    self._play(samples.mono_of(resampler.resample(frame)))
+            self._play(samples.mono_of(resampler.resample(None)) if resampler is not None else b"")
+
+    def _play(self, pcm: bytes) -> None:
+        """All but the padding that an MP3 file tells of."""
+        if not self._played and self._source.codec == "mp3":
+            self._padding = padding_told(self._head)
+        first, after = (2 * max(at - self._played, 0) for at in (self._padding.start, self._padding.stop))
+        self._pcm += pcm[:first] + pcm[max(first, after) :]
+        self._played += len(pcm) // 2
 
 
 _DONE = threading.Thread(name="sayonce-decoded")

@@ -16,6 +16,7 @@ from av.codec.context import Flags
 
 from sayonce.audio import samples, wav
 from sayonce.audio.formats import Coding, coding
+from sayonce.audio.info import DECODER_DELAY, ENCODER_DELAY, info_frame
 from sayonce.audio.probe import Undecodable, probe
 from sayonce.speech.formats import AudioFormat
 
@@ -40,6 +41,7 @@ class StreamEncoder:
         self._block = rate_in // _BLOCKS_A_SECOND * 2
         self._rate_in = rate_in
         rate = target.rate or _nearest(how, rate_in)
+        self._target = target
         self._pending = bytearray()
         self._sink: _Samples | _Encoded = (
             _Samples(rate_in, rate, how.encoder, in_wav=target.container == "wav")
@@ -66,13 +68,20 @@ class StreamEncoder:
         self._sink.end()
         return self._sink.taken()
 
+    def whole(self, said: bytes) -> bytes:
+        """The file as it is kept, of all that was said, once it is finished: with its true length, to the sample,
+        where the format can tell it."""
+        if self._target.codec == "mp3" and isinstance(self._sink, _Encoded):
+            return info_frame(said, self._sink.samples - ENCODER_DELAY - DECODER_DELAY) + said
+        return finalise(said, self._target)
+
     def close(self) -> None:
         """Frees the encoder before its end, for audio that is given up. Nothing may follow."""
         self._sink.close()
 
 
 def finalise(data: bytes, audio_format: AudioFormat) -> bytes:
-    """The file as it is kept: with its true length in its header, where that was not known as it was written.
+    """What another encoder made, as it is kept: with its true length in its header, where that was left open.
     Undecodable where it has no header to speak of."""
     if audio_format.container == "wav":
         try:
@@ -117,6 +126,7 @@ class _Encoded:
     """Encoded audio out, in its container."""
 
     def __init__(self, how: Coding, rate: int, bitrate: int | None) -> None:
+        self.samples = 0  # that came out, silence before and after them counted
         self._sink = _Sink()
         self._container = av.open(
             self._sink,
@@ -130,13 +140,13 @@ class _Encoded:
         context.layout = "mono"
         context.flags |= Flags.bitexact
         if bitrate is not None:
-            context.bit_rate = bitrate
+            context.bit_rate = min(bitrate, how.highest or bitrate)
 
     def put(self, frame: AudioFrame) -> None:
-        self._container.mux(self._stream.encode(frame))
+        self._write(frame)
 
     def end(self) -> None:
-        self._container.mux(self._stream.encode(None))
+        self._write(None)
         self._container.close()
 
     def close(self) -> None:
@@ -144,6 +154,11 @@ class _Encoded:
 
     def taken(self) -> bytes:
         return self._sink.taken()
+
+    def _write(self, frame: AudioFrame | None) -> None:
+        for packet in self._stream.encode(frame):
+            self.samples += packet.duration or 0
+            self._container.mux(packet)
 
 
 class _Sink:

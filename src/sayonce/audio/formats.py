@@ -13,7 +13,7 @@ from sayonce.speech.formats import BY_NAME, TELEPHONE, AudioFormat
 @dataclass(frozen=True, slots=True)
 class Coding:
     """One codec in one container. `muxer` is empty for samples, which need none. `rates` in Hz, where it cannot take
-    over any; `bitrate` in bits a second, chosen for speech."""
+    over any; `bitrate` in bits a second, chosen for speech, and `highest`, above which the encoder does not go."""
 
     content_type: str
     extension: str
@@ -22,6 +22,7 @@ class Coding:
     muxer: str = ""
     rates: tuple[int, ...] = ()
     bitrate: int | None = None
+    highest: int | None = None
 
 
 _MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
@@ -33,7 +34,7 @@ _AAC_RATES = (*_MP3_RATES, 64_000, 88_200, 96_000)
 # Twilio's <Play> takes.
 _CODINGS: dict[tuple[str, str], Coding] = {
     ("mp3", "mp3"): Coding("audio/mpeg", "mp3", False, "libmp3lame", "mp3", _MP3_RATES, 64_000),
-    ("opus", "ogg"): Coding("audio/ogg; codecs=opus", "opus", False, "libopus", "ogg", (48_000,), 32_000),
+    ("opus", "ogg"): Coding("audio/ogg; codecs=opus", "opus", False, "libopus", "ogg", (48_000,), 32_000, 256_000),
     ("aac", "adts"): Coding("audio/aac", "aac", False, "aac", "adts", _AAC_RATES, 64_000),
     ("flac", "flac"): Coding("audio/flac", "flac", True, "flac", "flac"),
     ("pcm_s16le", "wav"): Coding("audio/wav", "wav", True, "pcm_s16le"),

@@ -31,31 +31,44 @@ def _runs_of_frames(data: bytes) -> list[tuple[int, int]]:
     """Where frames stand without a gap. Broken where something stands between that is neither frame nor tag."""
     runs: list[tuple[int, int]] = []
     end = len(data) - (128 if data[-128:-125] == b"TAG" else 0)  # ID3v1
-    at = _after_tags(data, 0)
+    at = after_tags(data, 0)
     while at < end and not (runs and _is_tail(data[at:end])):
         start = at
         while at < end and data[at] == 0xFF:
-            at += _mp3_frame(data, at)
+            at += mp3_frame(data, at)
         if at > end:
             raise Broken("its last frame is cut short")
         if at == start:
             raise Broken("something that is no frame stands among its frames")
         runs.append((start, at))
-        at = _after_tags(data, at)
+        at = after_tags(data, at)
     return runs
+
+
+def count_mp3(data: bytes) -> int:
+    """How many frames an MP3 file without tags has."""
+    count = at = 0
+    while at < len(data):
+        at, count = at + mp3_frame(data, at), count + 1
+    return count
+
+
+def samples_in_mp3_frame(data: bytes) -> int:
+    """How many samples the MP3 frame has that begins here, and every other of its file."""
+    return 1_152 if data[1] >> 3 & 3 == 3 else 576
 
 
 def is_mp3_frame(data: bytes) -> bool:
     """Whether an MP3 frame begins here."""
     try:
-        return _mp3_frame(data, 0) > 0
+        return mp3_frame(data, 0) > 0
     except Broken:
         return False
 
 
 def walk_adts(data: bytes) -> None:
     """Broken where the file is not ADTS frames from its beginning to its end, but for a tag before them."""
-    at = _after_tags(data, 0)
+    at = after_tags(data, 0)
     if at >= len(data):
         raise Broken("it has no frames")
     while at < len(data):
@@ -111,8 +124,8 @@ _BITRATES_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 
 
-def _mp3_frame(data: bytes, at: int) -> int:
-    """The size of the frame at `at`."""
+def mp3_frame(data: bytes, at: int) -> int:
+    """The size of the frame at `at`, in bytes. Broken where none begins there."""
     if at + 4 > len(data):
         raise Broken("its last frame is cut short")
     if data[at] != 0xFF or data[at + 1] & 0xE6 != 0xE2:
@@ -125,7 +138,7 @@ def _mp3_frame(data: bytes, at: int) -> int:
     return (144_000 if version == 3 else 72_000) * kilobits // _RATES[version][rate] + padding
 
 
-def _after_tags(data: bytes, at: int) -> int:
+def after_tags(data: bytes, at: int) -> int:
     """Where the ID3v2 tags end that begin at `at`, be there none, one, or one after another (as in joined files)."""
     while data[at : at + 3] == b"ID3" and at + 10 <= len(data):
         a, b, c, d = (byte & 0x7F for byte in data[at + 6 : at + 10])

@@ -7,7 +7,7 @@ from av.audio.resampler import AudioResampler
 
 from sayonce.audio import samples, wav
 from sayonce.audio.decode import StreamDecoder
-from sayonce.audio.encode import StreamEncoder, finalise
+from sayonce.audio.encode import StreamEncoder
 from sayonce.audio.formats import is_raw
 from sayonce.audio.probe import Undecodable, frames, probe
 from sayonce.speech.formats import AudioFormat
@@ -33,6 +33,11 @@ class LiveTranscoder:
             raise Undecodable("it has no sound")
         return said + self._encoder.finish()
 
+    def whole(self, said: bytes) -> bytes:
+        """The file as it is kept, of all that was said, once it is finished."""
+        assert self._encoder is not None
+        return self._encoder.whole(said)
+
     def close(self) -> None:
         """Frees what it holds, whether it was finished or given up."""
         self._decoder.close()
@@ -51,7 +56,7 @@ def transcode(data: bytes, source: AudioFormat, target: AudioFormat) -> bytes:
     """`data` in the format `target`, in mono. Undecodable where it is no whole audio of the format `source`."""
     pcm, rate = decoded(data, source)
     encoder = StreamEncoder(AudioFormat("pcm_s16le", "raw", rate), target)
-    return finalise(encoder.feed(pcm) + encoder.finish(), target)
+    return encoder.whole(encoder.feed(pcm) + encoder.finish())
 
 
 def decoded(data: bytes, source: AudioFormat) -> tuple[bytes, int]:

@@ -22,6 +22,7 @@ from sayonce.providers.breaker import Breaker
 from sayonce.providers.chain import Voices, in_place
 from sayonce.providers.contract import Provider
 from sayonce.speech.cleaning import RULES, Cleaner, clean
+from sayonce.speech.dialects import OPENAI_MODELS, OPENAI_VOICES
 from sayonce.speech.normaliser import normalise
 from sayonce.speech.recipes import Recipe, recipe_of
 from sayonce.speech.requests import SpeechRequest
@@ -79,8 +80,9 @@ class Cast:
         that `names` or the usual one. InvalidRequest and its kin where it is known beforehand that the first cannot
         speak it; only where it is not there, or the text is too long for it, does the next come first. `dialect` is
         the vendor whose voices and models the request means."""
-        names = self._existing(names) or self._customs.chain
-        request = self.addressed(request, names[0]) if dialect is None else self._meant(request, names, dialect)
+        told = self._existing(names)
+        names = told or self._customs.chain
+        request = self.addressed(request, names[0]) if dialect is None else self._meant(request, told, dialect)
         name = request.upstream or names[0]
         others = names[names.index(name) + 1 :] if name in names else ()
         try:
@@ -114,10 +116,11 @@ class Cast:
         return self._provider(name)
 
     def speaks(self, dialect: str, names: Sequence[str] = ()) -> Provider:
-        """Who answers to a vendor's dialect: an upstream of that vendor's, or else the first of the chain."""
-        names = names or self._customs.chain
-        own = (name for name in (*names, *self.upstreams) if self._kind(name) == dialect)
-        return self._provider(next(own, names[0]))
+        """Who answers to a vendor's dialect: the first of that vendor's, or else the first of the chain; of `names`
+        where a request tells some."""
+        usual = self._customs.chain
+        own = (name for name in names or (*usual, *self.upstreams) if self._kind(name) == dialect)
+        return self._provider(next(own, (names or usual)[0]))
 
     def addressed(self, request: SpeechRequest, default: str = "") -> SpeechRequest:
         """The request with the upstream's name where it belongs, which callers also put before a voice or a model
@@ -164,18 +167,26 @@ class Cast:
     def _meant(self, request: SpeechRequest, names: Sequence[str], dialect: str) -> SpeechRequest:
         """The request as who answers to the dialect takes it: another vendor gets the voice that stands for that
         one, and neither model nor options."""
-        mapped = self._customs.voices.of(dialect, request.voice, names[0])
-        provider = self._provider(names[0]) if mapped else self.speaks(dialect, names)
-        name, voice = provider.upstream.name, mapped or request.voice
+        first = (names or self._customs.chain)[0]
+        mapped = self._customs.voices.of(dialect, request.voice, first)
+        provider = self._provider(first) if mapped else self.speaks(dialect, names)
+        name = provider.upstream.name
         if provider.name == dialect:
             return replace(request, upstream=name)
-        if not mapped and voice is not None and not provider.has_voice(voice):
-            raise UnknownVoice(
-                f"'{name}' has no voice that stands for this one.",
-                param="voice",
-                remedy=f'Name one in the settings: [voices."{dialect}/<voice>"] {name} = "…"',
-            )
+        voice = self._standing_for(request.voice, dialect, provider)
         return replace(request, upstream=name, voice=voice, model=None, options={})
+
+    def _standing_for(self, voice: str | None, dialect: str, provider: Provider) -> str | None:
+        """The provider's voice that stands for one of a vendor's."""
+        name = provider.upstream.name
+        mapped = self._customs.voices.of(dialect, voice, name)
+        if mapped or voice is None or provider.has_voice(voice):
+            return mapped or voice
+        raise UnknownVoice(
+            f"'{name}' has no voice that stands for this one.",
+            param="voice",
+            remedy=f'Name one in the settings: [voices."{dialect}/<voice>"] {name} = "…"',
+        )
 
     def _recipe(self, request: SpeechRequest, provider: Provider) -> Recipe:
         if request.discreet and not provider.discreet:
@@ -223,12 +234,25 @@ class Cast:
         return self.upstreams[name]
 
     def _by_model(self, request: SpeechRequest, default: str) -> SpeechRequest:
-        """The only upstream that declares the model speaks, where the default one is known not to have it."""
-        offered = self.upstreams[default].models() if default in self.upstreams else ()
-        if request.model is None or not offered or request.model in offered:
+        """The only upstream that declares the model speaks, where the default one is known not to have it; where
+        nobody does and it is OpenAI's, it was named since it must be."""
+        provider = self.upstreams.get(default)
+        if request.model is None or provider is None or request.model in provider.models():
             return request
-        others = [name for name, provider in self.upstreams.items() if request.model in provider.models()]
-        return replace(request, upstream=others[0]) if len(others) == 1 else request
+        others = [
+            name for name, each in self.upstreams.items() if request.model in each.models() and not each.stands_in
+        ]
+        if len(others) == 1 and (provider.models() or provider.foreign_to_openai):
+            return replace(request, upstream=others[0])
+        if provider.foreign_to_openai and request.model in OPENAI_MODELS:
+            return self._in_its_own_words(request, provider)
+        return request
+
+    def _in_its_own_words(self, request: SpeechRequest, provider: Provider) -> SpeechRequest:
+        """The request of a client of OpenAI's as another vendor takes it."""
+        theirs = request.voice in OPENAI_VOICES
+        voice = self._standing_for(request.voice, "openai", provider) if theirs else request.voice
+        return replace(request, voice=voice, model=None)
 
     def _known(self, request: SpeechRequest) -> SpeechRequest:
         if request.upstream in self.upstreams or request.upstream in self._missing:

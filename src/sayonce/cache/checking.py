@@ -7,7 +7,6 @@ import hashlib
 from dataclasses import replace
 
 from sayonce.audio.check import plausible
-from sayonce.audio.encode import finalise
 from sayonce.audio.probe import Undecodable, probe
 from sayonce.cache.orders import Clip, Order
 from sayonce.cache.takes import Take
@@ -35,7 +34,7 @@ def flagged(clip: Clip, flag: str) -> Clip:
 def _check(order: Order, recipe: Recipe, take: Take, keep_text: bool, now: float) -> Clip:
     name = order.provider.upstream.name
     try:
-        data = finalise(take.said, order.format)
+        data = take.whole()
         measured = probe(data, order.format)
     except Undecodable as error:
         raise BrokenAudio(

@@ -64,7 +64,7 @@ class Dubbing:
                 dub.pass_on(heard)
             said += (heard := await asyncio.to_thread(transcoder.finish))
             dub.pass_on(heard)
-        return bytes(said)
+            return await asyncio.to_thread(transcoder.whole, bytes(said))
 
 
 def of_flight(flight: Flight) -> Source:

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from sayonce.audio.encode import finalise
 from sayonce.audio.formats import is_lossless
 from sayonce.audio.probe import Probe, Undecodable, probe
 from sayonce.audio.transcode import transcode
@@ -18,6 +17,9 @@ from sayonce.catalog.records import Asset, Use
 from sayonce.errors import CatalogError, StorageError
 from sayonce.speech.formats import AudioFormat
 from sayonce.telemetry.logs import get_logger
+
+# In Hz. Of so few samples a second no better sound can be made.
+_TELEPHONE = 8_000
 
 _log = get_logger("sayonce.finder")
 
@@ -54,9 +56,9 @@ class Finder:
         """The order's format made of `source`, and kept beside it."""
         return await self._making.run(order.content_hash, lambda: self._make(order, source))
 
-    async def dubbed(self, order: Order, source: Clip, said: bytes) -> Clip:
+    async def dubbed(self, order: Order, source: Clip, made: bytes) -> Clip:
         """The order's format as it was made of `source` while that came, kept beside it."""
-        return await self._making.run(order.content_hash, lambda: self._make(order, source, said))
+        return await self._making.run(order.content_hash, lambda: self._make(order, source, made))
 
     async def _look(self, order: Order) -> Clip | None:
         epoch = self._hot.epoch
@@ -77,9 +79,9 @@ class Finder:
                 return source
         return None
 
-    async def _make(self, order: Order, source: Clip, said: bytes | None = None) -> Clip:
+    async def _make(self, order: Order, source: Clip, made: bytes | None = None) -> Clip:
         epoch = self._hot.epoch
-        data, measured = await asyncio.to_thread(_transcoded, source, order.format, said)
+        data, measured = await asyncio.to_thread(_transcoded, source, order.format, made)
         asset = replace(
             source.asset,
             content_hash=order.content_hash,
@@ -106,11 +108,12 @@ class Finder:
             return clip
 
 
-def _transcoded(source: Clip, wanted: AudioFormat, said: bytes | None) -> tuple[bytes, Probe]:
-    data = transcode(source.data, source.asset.format, wanted) if said is None else finalise(said, wanted)
+def _transcoded(source: Clip, wanted: AudioFormat, made: bytes | None) -> tuple[bytes, Probe]:
+    data = transcode(source.data, source.asset.format, wanted) if made is None else made
     return data, probe(data, wanted)
 
 
-def _quality(asset: Asset) -> tuple[bool, bool, float]:
-    """Lossless first, an original before a variant, then the highest bit rate."""
-    return is_lossless(asset.format), not asset.transcoded, asset.size / max(asset.duration, 0.001)
+def _quality(asset: Asset) -> tuple[bool, bool, bool, float]:
+    """An original before what was made of it, more than a telephone's sound, lossless, then the highest bit rate."""
+    more = asset.sample_rate > _TELEPHONE
+    return not asset.transcoded, more, is_lossless(asset.format), asset.size / max(asset.duration, 0.001)

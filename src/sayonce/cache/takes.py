@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from sayonce.audio.check import recognise
-from sayonce.audio.encode import StreamEncoder
+from sayonce.audio.encode import StreamEncoder, finalise
 from sayonce.audio.formats import is_raw
 from sayonce.audio.probe import Undecodable, probe
 from sayonce.audio.transcode import LiveTranscoder
@@ -62,10 +62,12 @@ class Take:
         if self._transcoder is not None:
             self._transcoder.close()
 
-    @property
-    def said(self) -> bytes:
-        """All that listeners got."""
-        return bytes(self._came if self._passes else self._said)
+    def whole(self) -> bytes:
+        """All that listeners got, as it is kept: with its true length, where the format can tell it. Undecodable
+        where it has no header to speak of."""
+        if self._transcoder is None:
+            return finalise(bytes(self._came), self._wanted)
+        return self._transcoder.whole(bytes(self._said))
 
     async def _decoded(self, work: Callable[[Transcoder], bytes]) -> bytes:
         assert self._transcoder is not None

@@ -53,6 +53,12 @@ class Provider(ABC):
     #: Whether it tells when what is said: its chunks carry marks.
     timed: bool = False
 
+    #: Whether OpenAI's models mean nothing to it: whoever must name one, as OpenAI's clients must, has named none.
+    foreign_to_openai: ClassVar[bool] = True
+
+    #: Whether it answers to other vendors' names only until they are there.
+    stands_in: ClassVar[bool] = False
+
     @classmethod
     @abstractmethod
     def from_settings(cls, name: str, table: Mapping[str, object]) -> Provider:

@@ -96,6 +96,7 @@ class DeclaredProvider(Vendor[DeclaredSettings]):
 
     name = "declared"
     settings_model = DeclaredSettings
+    foreign_to_openai = False
 
     def __init__(self, name: str, settings: DeclaredSettings) -> None:
         base = _base_of(settings.url) if settings.url else f"http://{self.name}.invalid"

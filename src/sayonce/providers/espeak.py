@@ -55,6 +55,8 @@ class EspeakProvider(Provider):
     max_characters = _LONGEST_TEXT
     discreet = True
     timed = True
+    foreign_to_openai = False
+    stands_in = True
 
     def __init__(self, upstream: Upstream, *, workers: int = 2) -> None:
         self.upstream = upstream

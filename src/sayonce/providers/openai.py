@@ -59,6 +59,7 @@ class OpenAIProvider(Vendor[OpenAISettings]):
 
     name = "openai"
     settings_model = OpenAISettings
+    foreign_to_openai = False
 
     def __init__(self, name: str, settings: OpenAISettings) -> None:
         super().__init__(

@@ -26,6 +26,12 @@ ELEVENLABS: Mapping[str, AudioFormat] = {
     **{f"opus_48000_{kbit}": AudioFormat("opus", "ogg", 48_000, kbit * 1_000) for kbit in _KBITS},
 }
 
+#: OpenAI's own models and voices, which its clients must name, whoever speaks (its API reference, 2026-11).
+OPENAI_MODELS = frozenset({"tts-1", "tts-1-1106", "tts-1-hd", "tts-1-hd-1106", "gpt-4o-mini-tts"})
+OPENAI_VOICES = frozenset(
+    ("alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer", "verse")
+)
+
 _ELEVENLABS_NAMES = {known: name for name, known in ELEVENLABS.items()}
 
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import MutableMapping
+import traceback
+from collections.abc import Iterator, MutableMapping
 from typing import Any
 
 import stamina
 import structlog
 from structlog.typing import Processor
 
+from sayonce.errors import SayonceError
+
 # No caller hands a text or a secret to a log (law 8); these names are struck out should one ever do.
 _SECRET = frozenset(
     {"api_key", "apikey", "authorization", "input", "key", "password", "secret", "sig", "text", "token", "url"}
 )
+# How many lines of an exception's way are told, the innermost.
+_MOST_FRAMES = 30
 # Says of each aborted answer what our own event says already.
 _KNOWN_ABORT = "ASGI callable returned without completing response."
 
@@ -69,9 +74,33 @@ def _shared() -> list[Processor]:
 
 
 def _rendering(console: bool) -> list[Processor]:
-    if console:
-        return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
-    return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if console else None
+    return [_where, renderer or structlog.processors.JSONRenderer()]
+
+
+def _where(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """An exception as its type and the lines that it came by. What a local variable held, or a foreign exception
+    says, may be a text or a key: that stays out (law 8)."""
+    told = event.pop("exc_info", None)
+    error = told[1] if isinstance(told, tuple) else told
+    if error is True:
+        error = sys.exception()
+    if isinstance(error, BaseException):
+        event["exception"] = "\n".join(_lines(error))
+    return event
+
+
+def _lines(error: BaseException) -> Iterator[str]:
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is not None:
+        yield from _lines(cause)
+        yield "which led to"
+    for frame in traceback.extract_tb(error.__traceback__, limit=-_MOST_FRAMES):
+        yield f"  {frame.filename}:{frame.lineno} in {frame.name}"
+    told = f": {error}" if isinstance(error, SayonceError) else ""
+    yield f"{type(error).__module__}.{type(error).__qualname__}{told}"
+    for part in error.exceptions if isinstance(error, BaseExceptionGroup) else ():
+        yield from _lines(part)
 
 
 def _strike_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

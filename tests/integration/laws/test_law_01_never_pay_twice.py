@@ -10,7 +10,11 @@ import pytest
 from sayonce.audio.encode import finalise
 from sayonce.audio.formats import format_of
 from sayonce.audio.probe import probe
+from sayonce.audio.transcode import transcode
+from sayonce.speech.dialects import ELEVENLABS
 from tests.conftest import House, MakeHouse, until
+
+TEXT = "Hello there, my friend. How are you today?"
 
 
 async def test_a_repeat_is_a_hit(house: House) -> None:
@@ -92,6 +96,21 @@ async def test_a_broken_flight_breaks_its_variant_and_keeps_neither(house: House
     failed = await asyncio.gather(*both, return_exceptions=True)
     assert [type(each).__name__ for each in failed] == ["RemoteProtocolError"] * 2
     assert (await house.rows(), house.blobs(), house.calls) == (0, [], 1)
+
+
+async def test_a_variant_is_made_of_the_original_and_not_of_a_poorer_variant(make_house: MakeHouse) -> None:
+    """A telephone's samples are lossless, and sound worse than the MP3 that they were made of."""
+    house = await make_house(before=("elevenlabs",))
+    kept = {}
+    for name in ("mp3_44100_192", "pcm_8000", "wav_8000", "wav_44100"):
+        answer = await house.http.post(
+            f"/v1/text-to-speech/21m00Tcm4TlvDq8ikWAM?output_format={name}", json={"text": TEXT}
+        )
+        assert answer.headers["x-tts-cache"] == ("hit" if kept else "miss")
+        kept[name] = answer.content
+    assert house.vendors.elevenlabs.counts.calls == 1
+    good = transcode(kept["mp3_44100_192"], ELEVENLABS["mp3_44100_192"], ELEVENLABS["wav_44100"])
+    assert kept["wav_44100"] == good
 
 
 async def test_native_variants_fly_each(make_house: MakeHouse) -> None:

@@ -45,7 +45,7 @@ def speech() -> bytes:
 @cache
 def encoded(name: str) -> bytes:
     encoder = StreamEncoder(RAW, BY_NAME[name])
-    return finalise(encoder.feed(speech()) + encoder.finish(), BY_NAME[name])
+    return encoder.whole(encoder.feed(speech()) + encoder.finish())
 
 
 def seconds() -> float:
@@ -57,11 +57,11 @@ def seconds() -> float:
 def test_equal_speech_gives_equal_bytes(name: str, step: int) -> None:
     encoder = StreamEncoder(RAW, BY_NAME[name])
     pieces = [encoder.feed(speech()[at : at + step]) for at in range(0, len(speech()), step)]
-    assert finalise(b"".join([*pieces, encoder.finish()]), BY_NAME[name]) == encoded(name)
+    assert encoder.whole(b"".join([*pieces, encoder.finish()])) == encoded(name)
 
 
 @pytest.mark.parametrize(
-    ("name", "tolerance"), [("wav", 0), ("flac", 0), ("pcm", 1e-4), ("opus", 1e-4), ("mp3", 0.1), ("aac", 0.1)]
+    ("name", "tolerance"), [("wav", 0), ("flac", 0), ("pcm", 1e-4), ("opus", 1e-4), ("mp3", 0), ("aac", 0.1)]
 )
 def test_nothing_is_lost_at_the_end(name: str, tolerance: float) -> None:
     assert probe(encoded(name), BY_NAME[name]).duration == pytest.approx(seconds(), abs=tolerance or 1e-9)
