@@ -154,7 +154,9 @@ class Settings(BaseSettings):
     keep: Span = Field(None, description="How long audio is kept: `forever`, or `30d`, `12h`, `5m`.")
     keep_text: bool = Field(True, description="Whether the catalog keeps the spoken texts.")
     variants: Literal["transcode", "native"] = Field(
-        "transcode", description="Another format of kept audio: transcoded, or generated of its own."
+        "transcode",
+        description="Another format of kept audio: transcoded (never better than what was kept first), or"
+        " generated of its own.",
     )
     memory: Size = Field(256_000_000, description="How much audio is held in memory.")
     lease_seconds: float = Field(10.0, gt=0, description="How long a flight's lease lasts unless renewed.")

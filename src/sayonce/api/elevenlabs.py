@@ -9,9 +9,9 @@ import base64
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict
@@ -24,10 +24,12 @@ from sayonce.api.desk import Desk, Visit, cleaned, flag, named, query_of, read_b
 from sayonce.api.door import Door, hang
 from sayonce.app import Gateway
 from sayonce.cache.answers import Answer, Live, whole
-from sayonce.cache.orders import Chain, Outcome
+from sayonce.cache.orders import Chain, Order, Outcome
 from sayonce.errors import (
     BudgetSpent,
     InvalidRequest,
+    ProviderError,
+    ProviderRefused,
     RateLimited,
     SayonceError,
     TextTooLong,
@@ -39,7 +41,11 @@ from sayonce.providers.contract import Voice
 from sayonce.speech.dialects import ELEVENLABS
 from sayonce.speech.formats import AudioFormat
 from sayonce.speech.requests import SpeechRequest
-from sayonce.speech.timings import Characters, Timed
+from sayonce.speech.timings import Timed, Told
+
+#: Characters of the text as it was sent, and of the text as it is said.
+Alignments: TypeAlias = tuple[Sequence[Timed], Sequence[Timed]]
+S = TypeVar("S", bytes, Sequence[Timed])
 
 _DIALECT = "elevenlabs"
 _USUAL_FORMAT = "mp3_44100_128"
@@ -80,20 +86,21 @@ class SpeechDoor(_ElevenLabsDoor):
 
     async def answer(self, scope: Scope, receive: Receive) -> ASGIApp:
         began = time.perf_counter()
-        chain = await self._chain(scope, receive)
+        chain, _ = await self._chain(scope, receive)
         engine = self.gateway.engine
         answer = engine.recall(chain.first) or await engine.say(chain)
         spoken = answers.audio(answer, began)
         spoken.headers.extend(_told(answer))
         return spoken
 
-    async def _chain(self, scope: Scope, receive: Receive) -> Chain:
+    async def _chain(self, scope: Scope, receive: Receive) -> tuple[Chain, str]:
+        """Who is to speak, and the text as it was sent."""
         visit = await self._desk.receive(scope)
         body = parse(ElevenLabsBody, await read_body(receive, visit.headers, _LONGEST_BODY))
         cast = self.gateway.cast
         request = request_of(scope["path_params"]["voice_id"], body, query_of(scope), visit)
         request = await cleaned(cast, request, visit.cleaning(None))
-        return cast.chain(request, visit.steering, visit.chain(None), dialect=_DIALECT)
+        return cast.chain(request, visit.steering, visit.chain(None), dialect=_DIALECT), body.text
 
 
 class TimedDoor(SpeechDoor):
@@ -106,24 +113,23 @@ class TimedDoor(SpeechDoor):
         self._estimate = gateway.settings.estimate_timings
 
     async def answer(self, scope: Scope, receive: Receive) -> ASGIApp:
-        chain = await self._chain(scope, receive)
+        chain, sent = await self._chain(scope, receive)
         answer: Answer | None = self.gateway.engine.recall(chain.first)
         if answer is None:
             timings.demand(chain.first.provider, estimate=self._estimate)
-            answer = await self.gateway.engine.say(chain)
+            answer = await self.gateway.engine.say(chain if self._estimate else chain.only(_untimed))
         if isinstance(answer, Live) and self._in_lines and answer.order.provider.timed:
-            return Stream([*_json_headers(answer), *_told(answer)], _lines(answer))
-        return await self._when_whole(answer)
+            return Stream([*_json_headers(answer), *_told(answer)], _lines(answer, sent))
+        return await self._when_whole(answer, sent)
 
-    async def _when_whole(self, answer: Answer) -> Bytes:
+    async def _when_whole(self, answer: Answer, sent: str) -> Bytes:
         clip = await whole(answer)
         text = answer.said
         marks = timings.marks_of(clip.asset, text, estimate=self._estimate)
         if not marks:
             raise timings.no_timings(answer.order.provider.upstream.name)
-        characters = Characters(text)
-        timed = characters.feed(marks)
-        timed += characters.finish(clip.asset.duration)
+        characters = Told(sent, text)
+        timed = _joined(characters.feed(marks), characters.finish(clip.asset.duration))
         headers = [*_json_headers(answer), *_told(answer)]
         if marks is not clip.asset.marks:
             headers.append(timings.ESTIMATED)
@@ -198,6 +204,12 @@ def _in_dialect(problem: SayonceError) -> tuple[int, str]:
             return problem.status, problem.code
 
 
+def _untimed(order: Order) -> ProviderError | None:
+    """Why who tells no times does not stand in for who does: it would be paid for nothing."""
+    name = order.provider.upstream.name
+    return None if order.provider.timed else ProviderRefused(f"'{name}' tells no times.", provider=name)
+
+
 def _json_headers(answer: Answer) -> Headers:
     order = answer.order
     headers: Headers = [
@@ -216,34 +228,48 @@ def _told(answer: Answer) -> Headers:
     return [(b"request-id", secrets.token_hex(10).encode()), (b"character-cost", b"%d" % cost)]
 
 
-async def _lines(answer: Live) -> AsyncIterator[bytes]:
+async def _lines(answer: Live, sent: str) -> AsyncIterator[bytes]:
     """The lines of an answer that is being spoken, each with the characters that became known with its audio."""
-    flight, characters, seen = answer.flight, Characters(answer.said), 0
+    flight, characters, seen = answer.flight, Told(sent, answer.said), 0
     async for piece in answer.pieces():
         marks, seen = flight.marks[seen:], len(flight.marks)
         yield _line(piece, characters.feed(marks)) + b"\n"
     clip = await flight.landed()
-    rest = [*characters.feed(flight.marks[seen:]), *characters.finish(clip.asset.duration)]
-    if rest:
+    rest = _joined(characters.feed(flight.marks[seen:]), characters.finish(clip.asset.duration))
+    if any(rest):
         yield _line(b"", rest) + b"\n"
 
 
-def _parts(data: bytes, timed: Sequence[Timed]) -> bytes:
+def _parts(data: bytes, timed: Alignments) -> bytes:
     """The lines of an answer that is there."""
     count = max(-(-len(data) // _PART), 1)
-    cut = [(len(data) * n // count, len(timed) * n // count) for n in range(count + 1)]
-    return b"".join(_line(data[a:c], timed[b:d]) + b"\n" for (a, b), (c, d) in pairwise(cut))
+    parts = zip(_cut(data, count), _cut(timed[0], count), _cut(timed[1], count), strict=True)
+    return b"".join(_line(audio, (sent, said)) + b"\n" for audio, sent, said in parts)
 
 
-def _line(data: bytes, timed: Sequence[Timed]) -> bytes:
-    alignment = {
+def _cut(whole: S, count: int) -> Iterator[S]:
+    places = [len(whole) * n // count for n in range(count + 1)]
+    return (whole[a:b] for a, b in pairwise(places))
+
+
+def _joined(first: Alignments, rest: Alignments) -> Alignments:
+    return [*first[0], *rest[0]], [*first[1], *rest[1]]
+
+
+def _line(data: bytes, timed: Alignments) -> bytes:
+    sent, said = map(_alignment, timed)
+    line = {"audio_base64": base64.b64encode(data).decode(), "alignment": sent, "normalized_alignment": said}
+    return json.dumps(line, ensure_ascii=False).encode()
+
+
+def _alignment(timed: Sequence[Timed]) -> dict[str, Any] | None:
+    if not timed:
+        return None
+    return {
         "characters": [each.character for each in timed],
         "character_start_times_seconds": [round(each.start, 3) for each in timed],
         "character_end_times_seconds": [round(each.end, 3) for each in timed],
     }
-    told = alignment if timed else None
-    line = {"audio_base64": base64.b64encode(data).decode(), "alignment": told, "normalized_alignment": told}
-    return json.dumps(line, ensure_ascii=False).encode()
 
 
 def _voice(voice: Voice) -> dict[str, Any]:

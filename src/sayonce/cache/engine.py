@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from sayonce.audio.formats import tells_length
@@ -18,6 +19,7 @@ from sayonce.cache.pilot import Pilot
 from sayonce.cache.shelf import Berth, Shelf
 from sayonce.cache.watch import Watch
 from sayonce.errors import (
+    BudgetSpent,
     CatalogError,
     CleaningFailed,
     NobodySpoke,
@@ -50,6 +52,15 @@ class Engine:
         """The audio of the first of a chain that has it kept or can speak it: all of it where it is kept, else live
         from its first byte on. Errors are those of the provider, NobodySpoke, NotKept, BudgetSpent; the cache's own
         troubles only mark the answer `bypass`."""
+        try:
+            return await self._say_in_turn(chain)
+        except BudgetSpent:
+            kept = await self._kept_by_another(chain)
+            if kept is None:
+                raise
+            return kept
+
+    async def _say_in_turn(self, chain: Chain) -> Answer:
         reasons: list[ProviderError] = []
         end = time.monotonic() + chain.patience
         for link in chain:
@@ -68,6 +79,19 @@ class Engine:
         if chain.first.steering.only_if_cached:
             raise _not_kept(chain.first)
         raise reasons[0] if len(reasons) == 1 else NobodySpoke(reasons)
+
+    async def _kept_by_another(self, chain: Chain) -> Answer | None:
+        """What is kept of who stands in for the first: it costs nothing."""
+        for link in chain.others():
+            found = None if isinstance(link, ProviderError) else self.recall(link) or await self._glance(link)
+            if found is not None:
+                return found
+        return None
+
+    async def _glance(self, order: Order) -> Answer | None:
+        with suppress(CatalogError, StorageError):
+            return await self._find(order)
+        return None
 
     def recall(self, order: Order) -> Whole | None:
         """The audio from memory, where it is there: without waiting."""

@@ -94,6 +94,13 @@ class Chain:
         yield self.first
         yield from self.others()
 
+    def only(self, objection: Callable[[Order], ProviderError | None]) -> Chain:
+        """The same, but for substitutes that there is an objection to."""
+        return replace(
+            self,
+            others=lambda: ((objection(link) or link) if isinstance(link, Order) else link for link in self.others()),
+        )
+
     def at(self, placement: Placement) -> Chain:
         """The same, kept at a place of its own, whoever speaks."""
         return replace(

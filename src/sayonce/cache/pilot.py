@@ -27,6 +27,7 @@ from sayonce.cluster import failures
 from sayonce.cluster.contract import Leases
 from sayonce.cluster.renewal import renewing
 from sayonce.errors import (
+    BrokenAudio,
     CatalogError,
     CleaningFailed,
     FenceLost,
@@ -38,6 +39,7 @@ from sayonce.errors import (
     SayonceError,
     StorageError,
 )
+from sayonce.providers.contract import SpeechStream
 from sayonce.speech.normaliser import normalise
 from sayonce.telemetry.logs import get_logger
 
@@ -214,8 +216,13 @@ class Pilot:
         await self._clean(flight)
         with order.breaker.call():
             take = await self._speak(flight)
-            flight.spoken = True
-            return await checked(order, flight.said, take, keep_text=self._terms.keep_text, now=self._clock())
+            try:
+                clip = await checked(order, flight.said, take, keep_text=self._terms.keep_text, now=self._clock())
+            except BrokenAudio:
+                await self._write_off(flight)
+                raise
+        flight.spoken = True
+        return clip
 
     async def _clean(self, flight: Flight) -> None:
         order = flight.order
@@ -255,9 +262,7 @@ class Pilot:
             async with asyncio.timeout(self._terms.longest), provider.speak(flight.said, native) as stream:
                 take = Take(provider.upstream.name, stream.format, order.format, self._terms.largest)
                 with closing(take):
-                    async for chunk in stream.chunks:
-                        flight.pass_on(await take.add(chunk), chunk.marks)
-                    flight.pass_on(await take.finish())
+                    await self._hear_out(flight, stream, take)
         except TimeoutError as error:
             raise ProviderTimeout(
                 f"'{provider.upstream.name}' did not finish within {self._terms.longest:g} seconds.",
@@ -265,6 +270,16 @@ class Pilot:
                 remedy="Ask for a shorter text, or raise the time limit.",
             ) from error
         return take
+
+    async def _hear_out(self, flight: Flight, stream: SpeechStream, take: Take) -> None:
+        try:
+            async for chunk in stream.chunks:
+                flight.pass_on(await take.add(chunk), chunk.marks)
+            flight.pass_on(await take.finish())
+        except (ProviderError, TimeoutError):
+            if take.came:
+                await self._write_off(flight)
+            raise
 
     # ── landing ──────────────────────────────────────────────────────────────────────────────────
 
@@ -308,13 +323,23 @@ class Pilot:
             epoch = hot.epoch
         hot.put(stored, epoch)
 
+    async def _write_off(self, flight: Flight) -> None:
+        """Books what a vendor spoke for nothing: it bills that all the same."""
+        self._watch.wasted(flight)
+        await self._pay(_cost(flight))
+
     async def _book(self, flight: Flight) -> None:
         spent = _spent(flight)
-        if spent is not None and spent.cost:
-            try:
-                await self._ground.shelf.book(spent)
-            except CatalogError as error:
-                _log.warning("spending.unbooked", error=error.code)
+        if spent is not None:
+            await self._pay(spent)
+
+    async def _pay(self, spent: Spent) -> None:
+        if not spent.cost:
+            return
+        try:
+            await self._ground.shelf.book(spent)
+        except CatalogError as error:
+            _log.warning("spending.unbooked", error=error.code)
 
     @asynccontextmanager
     async def _giving_back(self, lease: Lease) -> AsyncIterator[None]:
@@ -333,8 +358,10 @@ class Pilot:
 
 
 def _spent(flight: Flight) -> Spent | None:
-    if not flight.spoken:
-        return None
+    return _cost(flight) if flight.spoken else None
+
+
+def _cost(flight: Flight) -> Spent:
     recipe = flight.said
     return Spent(
         tenant=recipe.owner.tenant,

@@ -69,6 +69,11 @@ class Take:
             return finalise(bytes(self._came), self._wanted)
         return self._transcoder.whole(bytes(self._said))
 
+    @property
+    def came(self) -> bool:
+        """Whether the provider has sent any audio."""
+        return bool(self._came)
+
     async def _decoded(self, work: Callable[[Transcoder], bytes]) -> bytes:
         assert self._transcoder is not None
         try:

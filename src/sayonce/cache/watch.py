@@ -82,6 +82,11 @@ class Watch:
         """A flight waits for another process's."""
         self.metrics.waits.inc()
 
+    def wasted(self, flight: Flight) -> None:
+        """A provider spoke, and will bill it, but what came cannot be used."""
+        self._paid(flight)
+        _log.warning("audio.wasted", provider=flight.order.provider.upstream.name)
+
     def implausible(self, flight: Flight) -> None:
         """An answer was too long or too short for its text, and is not kept this time."""
         upstream = flight.order.provider.upstream.name
@@ -110,17 +115,20 @@ class Watch:
         if not flight.spoken:
             return  # Somebody else spoke, and counted it.
         elapsed = time.perf_counter() - flight.times.began
-        price = flight.order.price(flight.said)
-        characters = len(flight.said.text)
         self.metrics.generations.labels(upstream, "success").inc()
         self.metrics.generation_seconds.labels(upstream).observe(elapsed)
         self.metrics.first_byte_seconds.labels(upstream).observe(flight.times.first_byte or elapsed)
+        self._paid(flight)
+        emit(self._event(flight, elapsed, None))
+
+    def _paid(self, flight: Flight) -> None:
+        upstream, characters = flight.order.provider.upstream.name, len(flight.said.text)
+        price = flight.order.price(flight.said) or 0
         self.metrics.characters.labels(upstream).inc(characters)
-        self.metrics.spent.labels(upstream).inc((price or 0) / MICROS)
+        self.metrics.spent.labels(upstream).inc(price / MICROS)
         count = self.tally.of(self._key(flight.order))
         count.characters += characters
-        count.spent_micros += price or 0
-        emit(self._event(flight, elapsed, None))
+        count.spent_micros += price
 
     def _failed(self, flight: Flight, error: str) -> None:
         upstream = flight.order.provider.upstream.name

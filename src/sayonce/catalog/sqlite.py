@@ -7,6 +7,7 @@ which is what a point lookup costs (`bench/lookup.py`); opening a connection eac
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import threading
 import time
@@ -119,6 +120,8 @@ class _Link:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # It holds spoken texts and the secrets that sign URLs: nobody else on the machine reads it.
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         self._path = path
         # Implicit transactions off: BEGIN says itself which kind it is.
         self.driver = sqlite3.connect(

@@ -114,6 +114,44 @@ class Characters:
         return [Timed(char, start + n * step, start + (n + 1) * step) for n, char in enumerate(text)]
 
 
+class Told:
+    """As `Characters`, of a text both as it was sent and as it is said: normalising has altered it."""
+
+    def __init__(self, sent: str, said: str) -> None:
+        self._sent = Characters(sent)
+        self._said = Characters(said)
+        self._places = None if sent == said else _places(said, sent)
+
+    def feed(self, marks: Sequence[Mark]) -> tuple[list[Timed], list[Timed]]:
+        """The characters up to the last of the marks: as sent, and as said."""
+        said = self._said.feed(marks)
+        return (said if self._places is None else self._sent.feed(map(self._moved, marks))), said
+
+    def finish(self, duration: float) -> tuple[list[Timed], list[Timed]]:
+        """The rest, up to the audio's end. Empty where there was no mark at all."""
+        said = self._said.finish(duration)
+        return (said if self._places is None else self._sent.finish(duration)), said
+
+    def _moved(self, mark: Mark) -> Mark:
+        assert self._places is not None
+        first, end = self._places[mark.first], self._places[mark.first + mark.length]
+        return replace(mark, first=first, length=end - first)
+
+
+def _places(text: str, other: str) -> list[int]:
+    """For each place in a text, and its end, the same place in another spelling of it: word by word, and evenly
+    within those that differ in length. Where they have not as many words, evenly over all."""
+    words_, others = ([(word.start(), word.end()) for word in _WORD.finditer(each)] for each in (text, other))
+    if len(words_) != len(others):
+        words_, others = [(0, len(text))], [(0, len(other))]
+    places: list[int] = []
+    end = 0
+    for (first, after), (at, end) in zip(words_, others, strict=True):
+        places += [at] * (first - len(places))
+        places += [at + n * (end - at) // (after - first) for n in range(after - first)]
+    return places + [end] * (len(text) + 1 - len(places))
+
+
 def estimated(text: str, duration: float) -> tuple[Mark, ...]:
     """Words as if each character took the same time, marked as estimated."""
     step = duration / max(len(text), 1)

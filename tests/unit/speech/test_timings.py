@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sayonce.speech.chunks import Mark
-from sayonce.speech.timings import CHARACTER, ESTIMATED, WORD, Alignment, Characters, estimated, words
+from sayonce.speech.timings import CHARACTER, ESTIMATED, WORD, Alignment, Characters, Told, estimated, words
 
 TEXT = "Say it once, then."
 
@@ -89,3 +90,29 @@ def test_times_never_run_backwards_and_no_character_is_told_twice(
     assert "".join(each for each, _, _ in timed) in (text, "")
     flat = [moment for _, start, end in timed for moment in (start, end)]
     assert all(one <= other + 1e-9 for one, other in pairwise(flat))
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        ("He said “hi”  there…", 'He said "hi" there...'),
+        ("  one\n two ", "one two"),
+        ("**bold** words", "bold words"),
+        ("a b", "a b c"),
+        ("", ""),
+        ("same", "same"),
+    ],
+)
+def test_the_text_as_it_was_sent_is_timed_too(sent: str, said: str) -> None:
+    spoken = enumerate(re.finditer(r"\S+", said))
+    marks = [Mark(n * 0.5, n * 0.5 + 0.4, at.start(), len(at[0]), WORD) for n, at in spoken]
+    told = Told(sent, said)
+    first, rest = told.feed(marks), told.finish(5.0)
+    as_sent, as_said = [*first[0], *rest[0]], [*first[1], *rest[1]]
+    for timed, text in ((as_sent, sent), (as_said, said)):
+        assert "".join(each.character for each in timed) == (text if marks else "")
+        assert all(one.end <= other.start + 1e-9 for one, other in pairwise(timed))
+        assert all(0 <= each.start <= each.end <= 5.0 for each in timed)
+    if sent.startswith("He"):
+        starts = {each.character: each.start for each in as_sent}
+        assert starts["“"] == pytest.approx(1.0), "where the word is said that it belongs to"
