@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 from sayonce import settings as configuration
-from sayonce.api.server import application
+from sayonce.api.lane import protocol
+from sayonce.api.server import application, hot_lane
 from sayonce.app import Gateway, running
 from sayonce.settings import VENDORS
 from sayonce.testing.servers import serving
@@ -91,7 +92,9 @@ async def make_house(tmp_path: Path) -> AsyncIterator[MakeHouse]:
                 given |= {VENDORS[name][0]: "sk-x", VENDORS[name][1]: vendor_url}
             loaded = configuration.load(**(given | settings))
             gateway = await stack.enter_async_context(running(loaded, clock))
-            url = await stack.enter_async_context(serving(application(gateway)))
+            lane = await hot_lane(gateway)
+            served = serving(application(gateway), None if lane is None else protocol(lane))
+            url = await stack.enter_async_context(served)
             http = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=DEADLINE))
             return House(gateway, url, vendors, http)
 

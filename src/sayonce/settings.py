@@ -159,6 +159,7 @@ class Settings(BaseSettings):
         " generated of its own.",
     )
     memory: Size = Field(256_000_000, description="How much audio is held in memory.")
+    hot_lane: bool = Field(True, description="Whether exact repeats of hits are answered below the web framework.")
     lease_seconds: float = Field(10.0, gt=0, description="How long a flight's lease lasts unless renewed.")
     bypass_characters: int = Field(
         100_000, ge=0, description="The most characters an hour that are spoken while nothing can be kept."

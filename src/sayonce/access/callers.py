@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from sayonce.catalog.records import Tenant
@@ -23,11 +23,13 @@ ALL_ROLES = frozenset(Role)
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A tenant by one of its keys. `key_id` is None where the gateway is open."""
+    """A tenant by one of its keys. `key_id` is None where the gateway is open; `confirmed` is when the catalog last
+    said so, by the gate's clock."""
 
     tenant: Tenant
     roles: frozenset[str]
     key_id: str | None = None
+    confirmed: float = field(default=0.0, compare=False)
 
     def demand(self, role: Role) -> None:
         """Forbidden where the key has not that role."""

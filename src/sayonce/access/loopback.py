@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 from sayonce.errors import Forbidden, InvalidSettings
 
-_FORWARDED = frozenset(
+#: What proxies add, beside all that begins with `x-forwarded-`.
+FORWARDED = frozenset(
     {
         b"forwarded",
         b"via",
@@ -22,6 +23,10 @@ _FORWARDED = frozenset(
         b"x-client-ip",
         b"cf-connecting-ip",
         b"true-client-ip",
+        b"x-forwarded-for",
+        b"x-forwarded-host",
+        b"x-forwarded-port",
+        b"x-forwarded-proto",
     }
 )
 _HOW_ON = "Make an API key (sayonce keys create); then the gateway may be reached from elsewhere."
@@ -52,7 +57,7 @@ def refuse_strangers(headers: Iterable[tuple[bytes, bytes]], origins: Collection
             origin = value.decode("latin-1")
             if origin not in origins and not is_loopback(_page_host(origin)):
                 raise Forbidden("This gateway has no keys and answers no web page of elsewhere.", remedy=_HOW_ON)
-        elif name in _FORWARDED or name.startswith(b"x-forwarded-"):
+        elif name in FORWARDED or name.startswith(b"x-forwarded-"):
             raise Forbidden("This gateway has no keys and answers nothing that was forwarded.", remedy=_HOW_ON)
 
 

@@ -5,30 +5,58 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
+from sayonce.access.callers import Caller
 from sayonce.audio.formats import content_type
 from sayonce.cache.answers import Answer, Whole
+from sayonce.cache.orders import Chain, Outcome
+from sayonce.catalog.records import Asset
 from sayonce.errors import InvalidRequest, SayonceError
 
 Headers = list[tuple[bytes, bytes]]
+
+#: The extension of a request's scope that is told its answer, so that an exact repeat can be answered without asking.
+LESSON = "sayonce.lesson"
+
+_NOTHING: Mapping[bytes, Callable[[], bytes]] = MappingProxyType({})
 
 #: Says that it was made of another format, which cost nothing.
 VARIANT = (b"x-tts-variant", b"transcoded")
 
 
-class Bytes:
-    """An answer that is there, all of it."""
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """What an answer follows from: while that holds, it answers every exact repeat of its request, too.
 
-    def __init__(self, status: int, headers: Headers, body: bytes) -> None:
+    `asset` is in memory as it was. `caller` is let in, and is counted where `counted`; None where the target itself
+    lets in. It is not past `until`, in seconds since 1970. `fresh` headers are made anew each time.
+    """
+
+    asset: Asset
+    caller: Caller | None
+    counted: bool = True
+    until: float | None = None
+    fresh: Mapping[bytes, Callable[[], bytes]] = field(default_factory=dict)
+
+
+class Bytes:
+    """An answer that is there, all of it. `repeat` where it may be given again."""
+
+    def __init__(self, status: int, headers: Headers, body: bytes, repeat: Repeat | None = None) -> None:
         self.status = status
         self.headers = headers
         self.body = body
+        self.repeat = repeat
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.repeat is not None and (learn := scope.get("extensions", {}).get(LESSON)) is not None:
+            learn(self)
         await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
         await send({"type": "http.response.body", "body": self.body})
 
@@ -51,7 +79,16 @@ class Stream:
         await send({"type": "http.response.body", "body": b""})
 
 
-def audio(answer: Answer, began: float) -> Bytes | Stream:
+def repeat_of(
+    answer: Answer, chain: Chain, caller: Caller, fresh: Mapping[bytes, Callable[[], bytes]] = _NOTHING
+) -> Repeat | None:
+    """What an answer follows from where it is kept audio of who was asked first; else None."""
+    if isinstance(answer, Whole) and answer.outcome is Outcome.HIT and answer.order is chain.first:
+        return Repeat(answer.clip.asset, caller, fresh=fresh)
+    return None
+
+
+def audio(answer: Answer, began: float, repeat: Repeat | None = None) -> Bytes | Stream:
     """The audio of an answer to a request that came at `began`, by `time.perf_counter`."""
     order = answer.order
     headers: Headers = [
@@ -66,7 +103,7 @@ def audio(answer: Answer, began: float) -> Bytes | Stream:
     if isinstance(answer, Whole):
         data = answer.clip.data
         headers.append((b"content-length", b"%d" % len(data)))
-        return Bytes(200, headers, data)
+        return Bytes(200, headers, data, repeat)
     return Stream(headers, answer.pieces())
 
 

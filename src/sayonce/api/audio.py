@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from email.utils import formatdate
+from functools import partial
 from urllib.parse import parse_qs
 
 from fastapi import FastAPI
@@ -14,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope
 from sayonce.access.callers import Caller
 from sayonce.access.loopback import refuse_strangers
 from sayonce.api import links, ranges
-from sayonce.api.answers import VARIANT, Bytes, Headers
+from sayonce.api.answers import VARIANT, Bytes, Headers, Repeat
 from sayonce.api.door import Door, hang
 from sayonce.api.timings import ESTIMATED, marks_of
 from sayonce.app import Gateway
@@ -51,14 +52,18 @@ class AudioDoor(Door):
             or query.get("v", asset.digest.hex()) != asset.digest.hex()
         ):
             raise links.not_there()
-        keeping = f"{share}, {self._keeping(asset, versioned='v' in query, expires_in=signed)}"
+        keeping = partial(self._keeping, asset, share, query, signed=signed is not None)
         if ext in _TIMINGS:
             estimate = self.gateway.settings.estimate_timings
-            return _timings(asset, marks_of(asset, asset.text or "", estimate=estimate), ext, keeping)
+            return _timings(asset, marks_of(asset, asset.text or "", estimate=estimate), ext, keeping())
         if clip is None and (clip := await self.gateway.shelf.fetch(asset)) is None:
             raise links.not_there()
         self.gateway.hot.put(clip, epoch)
-        return _bytes(clip, keeping, headers, scope["method"])
+        answer = _bytes(clip, keeping(), headers, scope["method"])
+        if caller is not None or signed is not None:  # what is public is public as long as the catalog says so
+            until = None if signed is None else float(query["exp"])
+            answer.repeat = Repeat(asset, caller, counted=False, until=until, fresh={b"cache-control": keeping})
+        return answer
 
     def _signature(self, path: str, query: dict[str, str]) -> float | None:
         """For how long a signed URL is still good; None where it is not signed, or not rightly."""
@@ -96,28 +101,28 @@ class AudioDoor(Door):
         tenant = await self.gateway.catalog.tenant(asset.owner.tenant)
         return "public" if tenant is not None and tenant.public and not tenant.disabled else None
 
-    def _keeping(self, asset: Asset, *, versioned: bool, expires_in: float | None) -> str:
+    def _keeping(self, asset: Asset, share: str, query: dict[str, str], *, signed: bool) -> bytes:
         """Cache-Control: whoever has the right version may keep it, but never past the URL's or the asset's end."""
-        if not versioned:
-            return "no-cache"
+        if "v" not in query:
+            return b"%b, no-cache" % share.encode()
         longest = min(
-            _YEAR if expires_in is None else expires_in,
+            self.gateway.signer.remaining(query["exp"]) if signed else _YEAR,
             _YEAR if asset.until is None else max(asset.until - time.time(), 0.0),
         )
-        return f"max-age={int(longest)}, immutable"
+        return b"%b, max-age=%d, immutable" % (share.encode(), longest)
 
 
 _NAMES = (b"x-sayonce-user", b"x-sayonce-session")
 
 
-def _bytes(clip: Clip, keeping: str, asked: dict[bytes, bytes], method: str) -> Bytes:
+def _bytes(clip: Clip, keeping: bytes, asked: dict[bytes, bytes], method: str) -> Bytes:
     asset, etag = clip.asset, f'"{clip.asset.digest.hex()}"'
     headers: Headers = [
         (b"content-type", content_type(asset.format).encode()),
         (b"etag", etag.encode()),
         (b"last-modified", formatdate(asset.made_at, usegmt=True).encode()),
         (b"accept-ranges", b"bytes"),
-        (b"cache-control", keeping.encode()),
+        (b"cache-control", keeping),
         (b"vary", b"authorization"),
         (b"x-content-hash", asset.content_hash.hex().encode()),
         (b"x-tts-cache", b"hit"),
@@ -142,7 +147,7 @@ def _bytes(clip: Clip, keeping: str, asked: dict[bytes, bytes], method: str) -> 
     return Bytes(status, headers, b"" if method == "HEAD" else body)
 
 
-def _timings(asset: Asset, marks: Sequence[Mark], ext: str, keeping: str) -> ASGIApp:
+def _timings(asset: Asset, marks: Sequence[Mark], ext: str, keeping: bytes) -> ASGIApp:
     words = timings.words(marks)
     if ext == "vtt":
         body, kind = _vtt(words, asset.text).encode(), b"text/vtt; charset=utf-8"
@@ -151,7 +156,7 @@ def _timings(asset: Asset, marks: Sequence[Mark], ext: str, keeping: str) -> ASG
     headers: Headers = [
         (b"content-type", kind),
         (b"content-length", b"%d" % len(body)),
-        (b"cache-control", keeping.encode()),
+        (b"cache-control", keeping),
     ]
     return Bytes(200, headers if marks is asset.marks else [*headers, ESTIMATED], body)
 

@@ -65,7 +65,7 @@ class SpeakDoor(Door):
         chain = cast.chain(request, visit.steering, visit.chain(None), dialect=_DIALECT)
         engine = self.gateway.engine
         answer = engine.recall(chain.first) or await engine.say(chain)
-        spoken = answers.audio(answer, began)
+        spoken = answers.audio(answer, began, answers.repeat_of(answer, chain, visit.caller, _FRESH))
         spoken.headers[0] = (b"content-type", deepgram_content_type(answer.order.format).encode())
         spoken.headers.extend(_told(answer, query.get("model", _USUAL_MODEL)))
         return spoken
@@ -124,8 +124,15 @@ def _told(answer: Answer, model: str) -> Headers:
         (b"dg-model-name", (answer.order.recipe.voice or model).encode("ascii", "replace")),
         (b"dg-model-uuid", answer.order.recipe.hash.hex()[:32].encode()),
         (b"dg-char-count", b"%d" % len(answer.order.recipe.text)),
-        (b"dg-request-id", secrets.token_hex(16).encode()),
+        (b"dg-request-id", _request_id()),
     ]
+
+
+def _request_id() -> bytes:
+    return secrets.token_hex(16).encode()
+
+
+_FRESH = {b"dg-request-id": _request_id}
 
 
 def _refuse_unknown(query: dict[str, str]) -> None:

@@ -86,21 +86,21 @@ class SpeechDoor(_ElevenLabsDoor):
 
     async def answer(self, scope: Scope, receive: Receive) -> ASGIApp:
         began = time.perf_counter()
-        chain, _ = await self._chain(scope, receive)
+        chain, visit, _ = await self._chain(scope, receive)
         engine = self.gateway.engine
         answer = engine.recall(chain.first) or await engine.say(chain)
-        spoken = answers.audio(answer, began)
+        spoken = answers.audio(answer, began, answers.repeat_of(answer, chain, visit.caller, _FRESH))
         spoken.headers.extend(_told(answer))
         return spoken
 
-    async def _chain(self, scope: Scope, receive: Receive) -> tuple[Chain, str]:
-        """Who is to speak, and the text as it was sent."""
+    async def _chain(self, scope: Scope, receive: Receive) -> tuple[Chain, Visit, str]:
+        """Who is to speak, for whom, and the text as it was sent."""
         visit = await self._desk.receive(scope)
         body = parse(ElevenLabsBody, await read_body(receive, visit.headers, _LONGEST_BODY))
         cast = self.gateway.cast
         request = request_of(scope["path_params"]["voice_id"], body, query_of(scope), visit)
         request = await cleaned(cast, request, visit.cleaning(None))
-        return cast.chain(request, visit.steering, visit.chain(None), dialect=_DIALECT), body.text
+        return cast.chain(request, visit.steering, visit.chain(None), dialect=_DIALECT), visit, body.text
 
 
 class TimedDoor(SpeechDoor):
@@ -113,7 +113,7 @@ class TimedDoor(SpeechDoor):
         self._estimate = gateway.settings.estimate_timings
 
     async def answer(self, scope: Scope, receive: Receive) -> ASGIApp:
-        chain, sent = await self._chain(scope, receive)
+        chain, _, sent = await self._chain(scope, receive)
         answer: Answer | None = self.gateway.engine.recall(chain.first)
         if answer is None:
             timings.demand(chain.first.provider, estimate=self._estimate)
@@ -225,7 +225,14 @@ def _told(answer: Answer) -> Headers:
     """What the dialect's clients read beside the audio: a hit costs nothing."""
     paid = answer.outcome not in (Outcome.HIT, Outcome.JOINED)
     cost = len(answer.said) if paid else 0
-    return [(b"request-id", secrets.token_hex(10).encode()), (b"character-cost", b"%d" % cost)]
+    return [(b"request-id", _request_id()), (b"character-cost", b"%d" % cost)]
+
+
+def _request_id() -> bytes:
+    return secrets.token_hex(10).encode()
+
+
+_FRESH = {b"request-id": _request_id}
 
 
 async def _lines(answer: Live, sent: str) -> AsyncIterator[bytes]:

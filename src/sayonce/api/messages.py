@@ -20,6 +20,7 @@ from sayonce.api.bodies import Name, Names, parse
 from sayonce.api.desk import Desk, Visit, cleaned, named, read_body
 from sayonce.api.door import Door, hang
 from sayonce.app import Gateway
+from sayonce.cache.answers import Answer, Whole
 from sayonce.cache.cast import Cleaning
 from sayonce.cache.orders import Chain, Outcome, Placement, Steering
 from sayonce.catalog.records import Use
@@ -75,10 +76,18 @@ class MessageDoor(Door):
         engine = self.gateway.engine
         answer = engine.recall(chain.first) or await engine.say(chain)
         await engine.file(answer)
-        spoken = answers.audio(answer, began)
+        repeat = answers.repeat_of(answer, chain, visit.caller) if saved and self._is_filed(answer) else None
+        spoken = answers.audio(answer, began, repeat)
         if not saved:
             spoken.headers[1] = (b"x-tts-cache", Outcome.DISABLED.encode())
         return spoken
+
+    def _is_filed(self, answer: Answer) -> bool:
+        """Whether it lies at its message's place, so that nothing is left to do for who asks again."""
+        placement = answer.order.placement
+        if placement is None or not isinstance(answer, Whole):
+            return False
+        return self.gateway.shelf.holds(answer.clip.asset, placement.path)
 
     async def _chain(self, body: MessageBody, visit: Visit, user: str | None) -> Chain:
         cast, settings = self.gateway.cast, self.gateway.settings

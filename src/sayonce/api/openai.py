@@ -50,7 +50,9 @@ class SpeechDoor(Door):
         chain = cast.chain(request, visit.steering, visit.chain(body.chain))
         engine = self.gateway.engine
         answer = engine.recall(chain.first) or await engine.say(chain)
-        return answers.audio(answer, began) if body.stream_format != "sse" else _events(answer, began)
+        if body.stream_format == "sse":
+            return _events(answer, began)
+        return answers.audio(answer, began, answers.repeat_of(answer, chain, visit.caller))
 
 
 class ModelsDoor(Door):

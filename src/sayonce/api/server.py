@@ -18,6 +18,8 @@ from starlette.types import ASGIApp
 from sayonce.access.loopback import refuse_open_doors
 from sayonce.api import answers, audio, deepgram, elevenlabs, messages, openai, status, voice
 from sayonce.api.desk import Desk
+from sayonce.api.lane import Lane, protocol
+from sayonce.api.lane_check import misfit
 from sayonce.api.lobby import Lobby
 from sayonce.app import VERSION, Gateway, running
 from sayonce.errors import (
@@ -82,9 +84,21 @@ async def serve(settings: Settings, announce: Callable[[str], None]) -> None:
         await _refuse_open_doors(gateway)
         listener = _listener(settings)
         stack.callback(listener.close)
-        server = uvicorn.Server(_config(gateway))
+        lane = await hot_lane(gateway)
+        server = uvicorn.Server(_config(gateway, lane))
         announce(_address(listener))
         await server.serve([listener])
+
+
+async def hot_lane(gateway: Gateway) -> Lane | None:
+    """The lane, where it is wanted and uvicorn is as it expects."""
+    objection = await misfit() if gateway.settings.hot_lane else "The setting hot_lane turns it off."
+    gateway.watch.lane_objection = objection
+    if objection is None:
+        return Lane(gateway)
+    if gateway.settings.hot_lane:
+        _log.warning("lane.off", reason=objection)
+    return None
 
 
 async def _refuse_open_doors(gateway: Gateway) -> None:
@@ -98,11 +112,11 @@ async def _refuse_open_doors(gateway: Gateway) -> None:
         refuse_open_doors(gateway.settings.host, keys)
 
 
-def _config(gateway: Gateway) -> uvicorn.Config:
+def _config(gateway: Gateway, lane: Lane | None) -> uvicorn.Config:
     return uvicorn.Config(
         application(gateway),
         loop="none",  # the caller's loop is the one
-        http="httptools",
+        http="httptools" if lane is None else protocol(lane),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -42,6 +42,7 @@ class HealthDoor(Door):
         }
         if await self._for_admin(scope):
             told["upstreams"] = upstreams
+            told["hot_lane"] = self.gateway.watch.lane_objection or "on"
         return answers.as_json(told, 503 if self._strict and not keeps else 200)
 
     async def _for_admin(self, scope: Scope) -> bool:

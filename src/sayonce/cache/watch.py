@@ -26,6 +26,8 @@ class Watch:
         self.metrics = metrics
         self._names = names
         self.now = clock
+        #: Why there is no hot lane; None where there is one.
+        self.lane_objection: str | None = "It was never started."
 
     # ── answers ──────────────────────────────────────────────────────────────────────────────────
 

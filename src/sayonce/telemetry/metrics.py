@@ -17,6 +17,10 @@ from prometheus_client.registry import Collector
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
+#: The doors that the hot lane is before.
+LANE_DOORS = ("openai", "elevenlabs", "deepgram", "message", "audio")
+
+
 class Metrics:
     """All metrics, in a registry of their own."""
 
@@ -24,6 +28,9 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         #: Answers by outcome (hit, joined, miss, bypass, disabled): plain numbers, counted without a lock.
         self.answers: dict[str, int] = dict.fromkeys(("hit", "joined", "miss", "bypass", "disabled"), 0)
+        #: What the hot lane answered by door, and what it let go the whole way by door and reason.
+        self.lane_answered: dict[str, int] = dict.fromkeys(LANE_DOORS, 0)
+        self.lane_declined: dict[tuple[str, str], int] = {}
         #: What hits and joins would have cost, in millionths of the currency.
         self.saved = 0
         self.refusals = Counter(
@@ -127,11 +134,27 @@ class _Plain(Collector):
         for outcome, count in self._metrics.answers.items():
             answers.add_metric([outcome], count)
         yield answers
+        yield from self._lane()
         yield CounterMetricFamily(
             "sayonce_saved",
             "What hits and joins would have cost, in the settings' currency.",
             value=self._metrics.saved / 1_000_000,
         )
+
+    def _lane(self) -> Iterator[Metric]:
+        answered = CounterMetricFamily(
+            "sayonce_lane_answered", "Requests that the hot lane answered.", labels=["door"]
+        )
+        for door, count in self._metrics.lane_answered.items():
+            answered.add_metric([door], count)
+        declined = CounterMetricFamily(
+            "sayonce_lane_declined",
+            "Requests that the hot lane let go the whole way, by why.",
+            labels=["door", "reason"],
+        )
+        for labels, count in self._metrics.lane_declined.items():
+            declined.add_metric(labels, count)
+        yield from (answered, declined)
 
 
 def table(metrics: Metrics) -> list[tuple[str, str, str]]:

@@ -22,11 +22,17 @@ def free_socket(port: int = 0) -> socket.socket:
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp) -> AsyncIterator[str]:
-    """Serves `app` in this loop; gives its base URL."""
+async def serving(app: ASGIApp, http: type[asyncio.Protocol] | None = None) -> AsyncIterator[str]:
+    """Serves `app` in this loop, by the protocol `http` where one is given; gives its base URL."""
     listener = free_socket()
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=1
+        app,
+        http=http or "auto",
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
