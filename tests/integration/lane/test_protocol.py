@@ -1,0 +1,261 @@
+"""On the wire the lane behaves as uvicorn alone does, whatever comes, and however it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import socket
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sayonce.testing.servers import serving
+from tests.conftest import DEADLINE, House, until
+from tests.integration.lane.conftest import RACHEL, SPEECH, TEXT, MakeWays, Ways, exchange
+
+BODY = json.dumps(SPEECH).encode()
+
+
+def request(
+    *headers: str, body: bytes = BODY, line: str = "POST /v1/audio/speech HTTP/1.1", length: str = ""
+) -> bytes:
+    """A request's bytes."""
+    lines = [line, "host: localhost", *headers, f"content-length: {length or len(body)}"]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+_EACH_TIME = (b"date:", b"server-timing:", b"request-id:", b"dg-request-id:")
+REQUEST = request()
+ELEVENLABS = request(line=f"POST /v1/text-to-speech/{RACHEL} HTTP/1.1", body=json.dumps({"text": TEXT}).encode())
+DEEPGRAM = request(line="POST /v1/speak HTTP/1.1", body=json.dumps({"text": TEXT}).encode())
+LAST = request("connection: close", body=b"", line="GET /nowhere HTTP/1.1")
+CHUNKED = (
+    b"POST /v1/audio/speech HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
+    + b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
+)
+
+
+def plain(answers: bytes) -> list[tuple[bytes, list[bytes], bytes]]:
+    """Answers as status, headers without what differs each time, and body."""
+    found = []
+    while answers:
+        head, _, answers = answers.partition(b"\r\n\r\n")
+        status, *headers = head.split(b"\r\n")
+        length = re.search(rb"content-length: (\d+)", head)
+        size = int(length[1]) if length and b" 100 " not in status else 0
+        kept = sorted(line for line in headers if not line.startswith(_EACH_TIME))
+        found.append((status, kept, answers[:size]))
+        answers = answers[size:]
+    return found
+
+
+@pytest.fixture
+async def learnt(ways: Ways) -> Ways:
+    """Both have it in memory, and the lane knows the request's bytes."""
+    for house in (ways.lane, ways.whole):
+        for _ in range(4):
+            for asked in (REQUEST, ELEVENLABS, DEEPGRAM):
+                assert await exchange(house, asked, LAST)
+    assert ways.answered > 0
+    return ways
+
+
+KINDS: dict[str, tuple[list[bytes], int]] = {
+    "alone": ([REQUEST, LAST], 1),
+    "pipelined": ([REQUEST * 5 + LAST], 5),
+    "pipelined with others": ([REQUEST + request(line="GET /api/nothing HTTP/1.1", body=b"") + REQUEST + LAST], 1),
+    "in fifty pieces": ([REQUEST[at : at + 5] for at in range(0, len(REQUEST), 5)] + [LAST], 1),
+    "byte by byte": ([bytes([byte]) for byte in REQUEST] + [LAST], 1),
+    "chunked": ([CHUNKED, LAST], 0),
+    "expecting to continue": ([request("expect: 100-continue"), LAST], 0),
+    "HTTP/1.0": ([request(line="POST /v1/audio/speech HTTP/1.0")], 0),
+    "HTTP/1.0 that stays": ([request("connection: keep-alive", line="POST /v1/audio/speech HTTP/1.0"), LAST], 0),
+    "HEAD": ([request(line="HEAD /v1/audio/speech HTTP/1.1", body=b""), LAST], 0),
+    "too short for its length": ([request(length=str(len(BODY) + 3)), b"   ", LAST], 0),
+    "too long for its length": ([request(length=str(len(BODY) - 3)), LAST], 0),
+    "two lengths": ([request(f"content-length: {len(BODY)}", length="7")], 0),
+    "no length": ([REQUEST.replace(b"content-length: ", b"x-length: "), LAST], 0),
+    "a negative length": ([request(length="-1")], 0),
+    "many headers": ([request(*(f"x-{n}: {'y' * 50}" for n in range(500))), LAST], 0),
+    "a header without end": ([b"POST /v1/audio/speech HTTP/1.1\r\nx: " + b"y" * 100_000 + b"\r\n\r\n", LAST], 0),
+    "another case": ([REQUEST.replace(b"host:", b"HoSt:"), LAST], 1),
+    "an upgrade": ([request("connection: upgrade", "upgrade: websocket"), LAST], 0),
+    "no HTTP": ([b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"], 0),
+    "an absolute target": ([REQUEST.replace(b"POST /", b"POST http://localhost/"), LAST], 0),
+    "an empty line before": ([b"\r\n" + REQUEST, LAST], 1),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_whatever_comes(learnt: Ways, kind: str) -> None:
+    pieces, by_lane = KINDS[kind]
+    before = learnt.answered
+    mine, other = await exchange(learnt.lane, *pieces), await exchange(learnt.whole, *pieces)
+    assert plain(mine) == plain(other)
+    assert plain(mine), "something is answered"
+    assert learnt.answered - before == by_lane
+
+
+async def test_who_reads_slowly_gets_all_of_it(learnt: Ways) -> None:
+    """More than the buffers hold, asked for at once, read in sips."""
+    count = 300
+    host, _, port = learnt.lane.url.removeprefix("http://").rpartition(":")
+    narrow = socket.socket()
+    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    narrow.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(narrow, (host, int(port)))
+    reader, writer = await asyncio.open_connection(sock=narrow, limit=4_096)
+    asking = asyncio.create_task(send(writer, REQUEST * count + LAST))
+    heard = bytearray()
+    while piece := await asyncio.wait_for(reader.read(1_000), DEADLINE):
+        heard += piece
+    await asking
+    writer.close()
+    one = plain(await exchange(learnt.whole, REQUEST, LAST))
+    assert plain(bytes(heard)) == [one[0]] * count + [one[1]]
+
+
+async def send(writer: asyncio.StreamWriter, data: bytes) -> None:
+    writer.write(data)
+    await writer.drain()
+
+
+async def test_who_closes_one_half_is_done_with(learnt: Ways) -> None:
+    for house in (learnt.lane, learnt.whole):
+        await exchange(house, REQUEST, ends=True)
+        await until(lambda house=house: not house.gateway.engine.flying)
+    assert plain(await exchange(learnt.lane, REQUEST, ends=True)) in (
+        [],
+        plain(await exchange(learnt.lane, REQUEST, LAST))[:1],
+    )
+
+
+async def test_idle_connections_are_no_hindrance(learnt: Ways) -> None:
+    host, _, port = learnt.lane.url.removeprefix("http://").rpartition(":")
+    idle = [await asyncio.open_connection(host, int(port)) for _ in range(300)]
+    for _, writer in idle[::2]:
+        writer.write(REQUEST[:40])
+    before = learnt.answered
+    assert len(plain(await exchange(learnt.lane, REQUEST, LAST))) == 2
+    assert learnt.answered == before + 1
+    for reader, writer in idle[::2]:
+        writer.write(REQUEST[40:])
+        assert (await asyncio.wait_for(reader.readline(), DEADLINE)).startswith(b"HTTP/1.1 200")
+    for _, writer in idle:
+        writer.close()
+
+
+async def test_a_connection_that_waits_is_closed_after_its_time(make_ways: MakeWays) -> None:
+    """An answer of the lane's sets the time anew, as any does."""
+    from sayonce.api.lane import protocol
+    from sayonce.api.server import application, hot_lane
+
+    ways = await make_ways()
+    for _ in range(2):
+        await exchange(ways.lane, REQUEST, LAST)
+    lane = await hot_lane(ways.lane.gateway)
+    assert lane is not None
+    kind = protocol(lane)
+    made = kind.__init__
+
+    def brief(self: object, *args: object, **kwargs: object) -> None:
+        made(self, *args, **kwargs)  # type: ignore[arg-type]
+        self.timeout_keep_alive = 0.3  # type: ignore[attr-defined]
+
+    kind.__init__ = brief  # type: ignore[method-assign, assignment]
+    async with serving(application(ways.lane.gateway), kind) as url:
+        host, _, port = url.removeprefix("http://").rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        loop = asyncio.get_running_loop()
+        asked = loop.time()
+        for _ in range(12):
+            writer.write(REQUEST)
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), DEADLINE)
+            await reader.readexactly(int(re.search(rb"content-length: (\d+)", head)[1]))  # type: ignore[index]
+            asked = loop.time()
+        assert await asyncio.wait_for(reader.read(), DEADLINE) == b""
+        assert loop.time() - asked >= 0.25
+        writer.close()
+
+
+async def test_what_is_held_is_answered_before_it_shuts(learnt: Ways) -> None:
+    """A request of which half has come when the server is told to stop."""
+    from sayonce.api.lane import LaneProtocol
+
+    host, _, port = learnt.lane.url.removeprefix("http://").rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(REQUEST[:-10])
+    held: list[LaneProtocol] = await until(lambda: [each for each in living(LaneProtocol) if each._door is not None])
+    for each in held:
+        each.shutdown()
+    writer.write(REQUEST[-10:])
+    heard = await asyncio.wait_for(reader.read(), DEADLINE)
+    assert (plain(heard)[0][0], b"connection: close" in heard) == (b"HTTP/1.1 200 OK", True)
+    writer.close()
+
+
+def living(kind: type) -> Iterator[object]:
+    import gc
+
+    return (each for each in gc.get_objects() if isinstance(each, kind))
+
+
+POOL = [
+    REQUEST,
+    REQUEST,
+    CHUNKED,
+    request("cache-control: no-store"),
+    request("x-forwarded-for: 1.2.3.4"),
+    request("user-agent: x", "accept: */*"),
+    request("connection: keep-alive"),
+    request(line="GET /v1/audio/speech HTTP/1.1", body=b""),
+    ELEVENLABS,
+    DEEPGRAM,
+    request(body=b"{"),
+    request(line="GET /audio/xyz.mp3 HTTP/1.1", body=b""),
+    b"\r\n",
+    b"POST",
+    b"\x00",
+    request(length="3"),
+    REQUEST[:-1],
+]
+
+
+@given(
+    chosen=st.lists(st.sampled_from(POOL), min_size=1, max_size=5),
+    cuts=st.lists(st.integers(0, 1_500), max_size=6),
+    flip=st.none() | st.tuples(st.integers(0, 1_500), st.integers(0, 255)),
+)
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_any_bytes_both_ways(
+    learnt: Ways, chosen: list[bytes], cuts: list[int], flip: tuple[int, int] | None
+) -> None:
+    data = bytearray(b"".join(chosen))
+    if flip is not None and flip[0] < len(data):
+        data[flip[0]] = flip[1]
+    places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
+    pieces = [bytes(data[a:b]) for a, b in pairwise(places)]
+    assert plain(await heard(learnt.lane, pieces)) == plain(await heard(learnt.whole, pieces))
+
+
+async def heard(house: House, pieces: list[bytes]) -> bytes:
+    """What is answered until the server closes, or waits for more."""
+    host, _, port = house.url.removeprefix("http://").rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    answers = bytearray()
+    try:
+        for piece in [*pieces, LAST]:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0)
+        while piece := await asyncio.wait_for(reader.read(65_536), 0.25):
+            answers += piece
+    except (TimeoutError, ConnectionError):
+        pass  # it waits for more, or has hung up
+    finally:
+        writer.close()
+    return bytes(answers)
