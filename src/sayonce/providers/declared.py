@@ -106,7 +106,6 @@ class DeclaredProvider(Vendor[DeclaredSettings]):
         super().__init__(
             name,
             settings.model_copy(update={"base_url": base, "headers": plain, "identity": identity}),
-            voice=next(iter(settings.voices), None),
             model=next(iter(settings.models), None),
         )
         self._templates = told
