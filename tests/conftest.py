@@ -86,9 +86,16 @@ async def make_house(tmp_path: Path) -> AsyncIterator[MakeHouse]:
         async def make(
             *, clock: Callable[[], float] = time.time, before: Sequence[str] = (), **settings: Any
         ) -> House:
-            given = {"data_dir": tmp_path / "data", "openai_base_url": f"{vendor_url}/v1", "openai_api_key": "sk-x"}
+            given: dict[str, Any] = {
+                "data_dir": tmp_path / "data",
+                "openai_base_url": f"{vendor_url}/v1",
+                "openai_api_key": "sk-x",
+            }
             for name in before:
-                given |= {VENDORS[name][0]: "sk-x", VENDORS[name][1]: vendor_url}
+                if name in VENDORS:
+                    given |= {VENDORS[name][0]: "sk-x", VENDORS[name][1]: vendor_url}
+                else:
+                    given.setdefault("upstreams", {})[name] = {"api_key": "sk-x", "base_url": vendor_url}
             loaded = configuration.load(**(given | settings))
             gateway = await stack.enter_async_context(running(loaded, clock))
             url = await stack.enter_async_context(serving(application(gateway)))

@@ -1,8 +1,8 @@
 """Any HTTP speech API, described in settings alone.
 
-    [upstreams.acme]
+    [upstreams.parrot]
     provider = "declared"
-    url = "https://api.acme.example/v2/tts/{voice}"
+    url = "https://api.parrot.example/v2/tts/{voice}"
     headers = {authorization = "Key {api_key}"}
     body = {text = "{text}", settings = {rate = "{speed}"}, format = "{format}"}
     formats = {mp3 = "mp3_44100", wav = "wav"}
