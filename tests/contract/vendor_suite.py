@@ -141,7 +141,7 @@ class VendorContract(ProviderContract):
 
     async def test_no_error_quotes_the_text(self, provider: Provider) -> None:
         quoting = f"I will not say: {TEXT}"
-        self.vendor.behave(status=400, error={"message": quoting, "err_msg": quoting})
+        self.vendor.behave(status=400, why=quoting)
         with pytest.raises(ProviderRefused) as failed:
             await self.say(provider, self.recipe(provider), MP3)
         assert "friend" not in str(failed.value)
