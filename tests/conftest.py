@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -20,8 +19,8 @@ from sayonce.app import Gateway, running
 from sayonce.settings import VENDORS
 from sayonce.testing.servers import serving
 from sayonce.testing.vendors import FakeVendors
-
-DEADLINE = 30.0
+from sayonce.testing.waiting import DEADLINE
+from sayonce.testing.waiting import until as until
 
 
 @dataclass
@@ -119,20 +118,6 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.chdir(tmp_path)
-
-
-async def until(what: Callable[[], Any | Awaitable[Any]], deadline: float = DEADLINE) -> Any:
-    """What `what` gives as soon as it is true."""
-    end = time.monotonic() + deadline
-    while True:
-        found = what()
-        if isinstance(found, Awaitable):
-            found = await found
-        if found:
-            return found
-        if time.monotonic() > end:
-            raise TimeoutError("it never came true")
-        await asyncio.sleep(0.01)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
