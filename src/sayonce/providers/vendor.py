@@ -261,14 +261,20 @@ class Vendor(Provider, Generic[S]):
 
     async def _error(self, response: httpx.Response, recipe: Recipe | None) -> ProviderError:
         async with http.translated(self.upstream.name):
-            told = self._told(await http.start_of(response))
+            told = self._understood(await http.start_of(response))
         if self.no_quota & {told.get("code"), told.get("type")} or response.status_code == 402:
             return _no_quota(self.upstream.name)
         return translate(self.upstream.name, response, told, "" if recipe is None else _words_of(recipe))
 
-    def _told(self, raw: bytes) -> Mapping[str, str]:
-        """What an error's body says: its `code` and its `message`, as far as there are such."""
+    def _told(self, raw: bytes) -> Mapping[str, Any]:
+        """What an error's body says: its `code` and its `message`. It may raise where the body is of another kind."""
         return http.told(raw)
+
+    def _understood(self, raw: bytes) -> Mapping[str, str]:
+        try:
+            return {word: str(said) for word, said in self._told(raw).items()}
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return http.told(raw)  # what answers is not always the vendor: a proxy's error page, say
 
     async def _chunks(self, response: httpx.Response) -> AsyncIterator[Chunk]:
         """The body as it comes; BrokenAudio where there is none."""

@@ -62,8 +62,12 @@ def _voices(told: Any) -> Iterator[Voice]:
 
 
 async def failing(code: str) -> None:
+    await answering({"fault": {"code": code, "why": "The moon is full."}})
+
+
+async def answering(told: Any) -> None:
     async def fault(request: Request) -> Response:
-        return JSONResponse({"fault": {"code": code, "why": "The moon is full."}}, 400)
+        return JSONResponse(told, 400)
 
     async with (
         serving(Starlette(routes=[Route("/v2/speak", fault, methods=["POST"])])) as url,
@@ -76,6 +80,20 @@ async def failing(code: str) -> None:
 async def test_an_error_of_another_shape_is_read() -> None:
     with pytest.raises(ProviderRefused, match=r"answered 400 \(moody\): The moon is full\."):
         await failing("moody")
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"fault": {"code": 7, "why": "The moon is full"}}, r"\(7\): The moon is full\."),
+        ({"error": "The moon is full."}, r": The moon is full\."),
+        ({"fault": 7}, r"answered 400\."),
+        ([], r"answered 400\."),
+    ],
+)
+async def test_what_answers_is_not_always_the_vendor(told: Any, said: str) -> None:
+    with pytest.raises(ProviderRefused, match=said):
+        await answering(told)
 
 
 async def test_what_no_quota_is_called() -> None:
