@@ -6,6 +6,5 @@
 
 from sayonce.testing.vendors.app import FakeVendors
 from sayonce.testing.vendors.behaviour import Behaviour, Counts
-from sayonce.testing.vendors.vendor import FakeVendor, Speech
 
-__all__ = ["Behaviour", "Counts", "FakeVendor", "FakeVendors", "Speech"]
+__all__ = ["Behaviour", "Counts", "FakeVendors"]
