@@ -31,7 +31,8 @@ Times are in seconds, sizes in bytes or as `256 MB`.
 ## Upstreams
 
 An upstream is one who speaks, under a name of its own. `espeak` is always there (with the extra `local`), `openai` as
-soon as `OPENAI_API_KEY` or `OPENAI_BASE_URL` is set; a table of the same name adds to it.
+soon as `OPENAI_API_KEY` or `OPENAI_BASE_URL` is set; a table of the same name adds to it. A table that has a
+provider's own name need not say its `provider`.
 
 ```toml
 default_upstream = "kokoro"
@@ -104,9 +105,9 @@ Placeholders: `{{text}}`, `{{voice}}`, `{{model}}`, `{{language}}`, `{{speed}}`,
 `{{instructions}}`, `{{format}}`, `{{api_key}}` and `{{options.…}}`. One that has no value leaves its entry out.
 
 ```toml
-[upstreams.acme]
+[upstreams.parrot]
 provider = "declared"
-url = "https://api.acme.example/v2/tts/{{voice}}"
+url = "https://api.parrot.example/v2/tts/{{voice}}"
 api_key = "…"
 headers = {{ authorization = "Key {{api_key}}" }}
 body = {{ text = "{{text}}", rate = "{{speed}}", format = "{{format}}" }}

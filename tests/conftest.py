@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -21,8 +20,8 @@ from sayonce.app import Gateway, running
 from sayonce.settings import VENDORS
 from sayonce.testing.servers import serving
 from sayonce.testing.vendors import FakeVendors
-
-DEADLINE = 30.0
+from sayonce.testing.waiting import DEADLINE
+from sayonce.testing.waiting import until as until
 
 
 @dataclass
@@ -87,9 +86,16 @@ async def make_house(tmp_path: Path) -> AsyncIterator[MakeHouse]:
         async def make(
             *, clock: Callable[[], float] = time.time, before: Sequence[str] = (), **settings: Any
         ) -> House:
-            given = {"data_dir": tmp_path / "data", "openai_base_url": f"{vendor_url}/v1", "openai_api_key": "sk-x"}
+            given: dict[str, Any] = {
+                "data_dir": tmp_path / "data",
+                "openai_base_url": f"{vendor_url}/v1",
+                "openai_api_key": "sk-x",
+            }
             for name in before:
-                given |= {VENDORS[name][0]: "sk-x", VENDORS[name][1]: vendor_url}
+                if name in VENDORS:
+                    given |= {VENDORS[name][0]: "sk-x", VENDORS[name][1]: vendor_url}
+                else:
+                    given.setdefault("upstreams", {})[name] = {"api_key": "sk-x", "base_url": vendor_url}
             loaded = configuration.load(**(given | settings))
             gateway = await stack.enter_async_context(running(loaded, clock))
             lane = await hot_lane(gateway)
@@ -115,20 +121,6 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.chdir(tmp_path)
-
-
-async def until(what: Callable[[], Any | Awaitable[Any]], deadline: float = DEADLINE) -> Any:
-    """What `what` gives as soon as it is true."""
-    end = time.monotonic() + deadline
-    while True:
-        found = what()
-        if isinstance(found, Awaitable):
-            found = await found
-        if found:
-            return found
-        if time.monotonic() > end:
-            raise TimeoutError("it never came true")
-        await asyncio.sleep(0.01)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -201,22 +201,27 @@ def _upstreams(settings: Settings) -> tuple[dict[str, Provider], dict[str, Missi
     missing: dict[str, Missing] = _unset()
     for name, table in settings.all_upstreams.items():
         try:
-            speakers[name] = providers.make(name, _kind(name, table, "provider"), _without(table, "provider"))
+            speakers[name] = providers.make(*_part(name, table, "provider", providers.known()))
         except MissingExtra as error:
             if name in settings.upstreams:
                 raise
             missing[name] = error  # it is only implied: whoever asks for it is told what to install
     for name in (settings.speaker, *settings.chain):
         if name not in speakers | missing:
-            raise InvalidSettings(
-                f"The upstream '{name}' is not configured.", remedy=f"There are: {', '.join(sorted(speakers))}."
-            )
+            raise _unconfigured(name, speakers)
     return speakers, {name: why for name, why in missing.items() if name not in speakers}
+
+
+def _unconfigured(name: str, speakers: Mapping[str, Provider]) -> InvalidSettings:
+    known = f" There is a provider '{name}': add [upstreams.{name}]." if name in providers.known() else ""
+    return InvalidSettings(
+        f"The upstream '{name}' is not configured.", remedy=f"There are: {', '.join(sorted(speakers))}.{known}"
+    )
 
 
 def _storages(settings: Settings) -> dict[str, Storage]:
     return {
-        name: storages.make(name, _kind(name, table, "backend"), _without(table, "backend"))
+        name: storages.make(*_part(name, table, "backend", storages.known()))
         for name, table in settings.all_storages.items()
     }
 
@@ -229,15 +234,14 @@ def _home(settings: Settings, places: Mapping[str, Storage]) -> Storage:
     return places[settings.storage]
 
 
-def _kind(name: str, table: Mapping[str, object], key: str) -> str:
-    kind = table.get(key)
+def _part(
+    name: str, table: Mapping[str, object], key: str, known: Sequence[str]
+) -> tuple[str, str, Mapping[str, object]]:
+    """A table's name, what it is a table of, and the rest of it. One that has a kind's own name need not say so."""
+    kind = table.get(key, name if name in known else None)
     if not isinstance(kind, str):
         raise InvalidSettings(f"The table '{name}' does not say its {key}.", remedy=f'Add {key} = "…" to it.')
-    return kind
-
-
-def _without(table: Mapping[str, object], key: str) -> dict[str, object]:
-    return {name: value for name, value in table.items() if name != key}
+    return name, kind, {setting: value for setting, value in table.items() if setting != key}
 
 
 async def _names(catalog: Catalog) -> tuple[str, str]:

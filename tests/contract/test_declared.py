@@ -65,7 +65,8 @@ class FakeAcme:
         told = await self._note(request)
         text = told.get("json", {}).get("text") or told["query"].get("q") or told["raw"]
         name = told.get("json", {}).get("format", "mp3")
-        return Pieces(audio(text, length_of(text), BY_NAME[name]), self.pace)
+        seed = f"{told['path']} {told['query']} {told['raw']}"  # all that it was asked
+        return Pieces(audio(seed, length_of(text), BY_NAME[name]), self.pace)
 
     async def in_json(self, request: Request) -> Response:
         await self._note(request)
@@ -138,6 +139,15 @@ class TestDeclared(ProviderContract):
             "format": "wav",
             "more": [{"seed": 7}],
         }
+
+    async def test_model_and_language_count_where_they_are_sent(self, acme: tuple[FakeAcme, str]) -> None:
+        async with aclosing(
+            await made(acme[1], headers={"X-Model": "{model}"}, query={"lang": "{language}"})
+        ) as told:
+            recipe = self.recipe(told, model="large", language="de")
+            assert (recipe.model, recipe.language) == ("large", "de")
+        async with aclosing(await made(acme[1])) as silent:
+            assert self.recipe(silent, model="large", language="de") == self.recipe(silent)
 
     def test_formats_that_it_has_not(self, provider: Provider) -> None:
         assert provider.native_format(self.recipe(provider), FLAC) == WAV

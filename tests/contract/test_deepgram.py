@@ -10,14 +10,15 @@ from sayonce.speech.dialects import DEEPGRAM
 from sayonce.speech.formats import BY_NAME, MP3, WAV, AudioFormat
 from sayonce.speech.recipes import recipe_of
 from sayonce.speech.requests import SpeechRequest
-from tests.contract.vendor_suite import VendorContract
+from sayonce.testing.vendor_suite import Make, VendorContract
 
 
 class TestDeepgram(VendorContract):
     kind = "deepgram"
+    another_voice = "aura-luna-en"
 
-    async def test_what_is_sent(self, url: str) -> None:
-        provider = self.make(url, mip_opt_out=True)
+    async def test_what_is_sent(self, make: Make) -> None:
+        provider = make(mip_opt_out=True)
         await self.say(provider, self.recipe(provider, " Two  words ", speed=1.25, language="en"), WAV)
         assert self.vendor.counts.bodies == [
             {
@@ -30,7 +31,6 @@ class TestDeepgram(VendorContract):
                 "mip_opt_out": "true",
             }
         ]
-        await provider.aclose()
 
     def test_a_model_is_a_voice(self, provider: Provider) -> None:
         named = self.recipe(provider, model="aura-2-thalia-en")

@@ -16,8 +16,8 @@ from sayonce.speech.recipes import recipe_of
 from sayonce.speech.requests import SpeechRequest
 from sayonce.speech.timings import CHARACTER, WORD
 from sayonce.testing.providers import TEXT
+from sayonce.testing.vendor_suite import Make, VendorContract
 from sayonce.testing.vendors.elevenlabs import VOICES
-from tests.contract.vendor_suite import VendorContract
 
 
 class TestElevenLabs(VendorContract):
@@ -56,11 +56,10 @@ class TestElevenLabs(VendorContract):
         assert all(one.end <= other.start + 0.2 for one, other in pairwise(words))
         assert words[-1].end == pytest.approx(len(TEXT) / 15, abs=0.01)
 
-    async def test_timings_can_be_left_out(self, url: str) -> None:
-        provider = self.make(url, timestamps=False, enable_logging=False)
+    async def test_timings_can_be_left_out(self, make: Make) -> None:
+        provider = make(timestamps=False, enable_logging=False)
         assert await self.marks(provider) == []
         assert self.vendor.counts.bodies[0]["enable_logging"] == "false"
-        await provider.aclose()
 
     async def marks(self, provider: Provider) -> list[Mark]:
         recipe = self.recipe(provider)
@@ -104,15 +103,14 @@ class TestElevenLabs(VendorContract):
         assert native[WAV].container == "wav"
         assert all(provider.native_format(recipe, known) == known for known in ELEVENLABS.values())
 
-    async def test_its_voices(self, provider: Provider, url: str) -> None:
+    async def test_its_voices(self, provider: Provider, make: Make) -> None:
         listed = await provider.voices()
         assert listed is not None
         assert {voice.id: voice.name for voice in listed} == VOICES
-        some = self.make(url, voices=["21m00Tcm4TlvDq8ikWAM"])
+        some = make(voices=["21m00Tcm4TlvDq8ikWAM"])
         assert [voice.id for voice in await some.voices() or ()] == ["21m00Tcm4TlvDq8ikWAM"]
         with pytest.raises(UnknownVoice):
             self.recipe(some, voice="EXAVITQu4vr4xnSDxMaL")
-        await some.aclose()
 
     async def test_it_heeds_the_limit_that_the_vendor_tells(self, provider: Provider) -> None:
         self.vendor.behave(detail={"maximum": 1})

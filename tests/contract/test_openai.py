@@ -13,7 +13,7 @@ from sayonce.providers.vendor import identity_of
 from sayonce.speech.formats import BY_NAME, MP3, PCM, WAV, AudioFormat
 from sayonce.speech.recipes import recipe_of
 from sayonce.speech.requests import SpeechRequest
-from tests.contract.vendor_suite import VendorContract
+from sayonce.testing.vendor_suite import Make, VendorContract
 
 
 class TestOpenAI(VendorContract):
@@ -33,9 +33,8 @@ class TestOpenAI(VendorContract):
             }
         ]
 
-    async def test_further_fields_must_be_named(self, url: str) -> None:
-        table: dict[str, Any] = {"base_url": url, "fields": ["seed", "language"]}
-        provider = registry.make("kokoro", "openai", table)
+    async def test_further_fields_must_be_named(self, make: Make) -> None:
+        provider = make(fields=["seed", "language"])
         self.vendor.behave(further=["seed", "language"])
         await self.say(provider, self.recipe(provider, language="de", options={"seed": 7}), MP3)
         assert (self.vendor.counts.bodies[-1]["seed"], self.vendor.counts.bodies[-1]["language"]) == (7, "de")
@@ -43,7 +42,6 @@ class TestOpenAI(VendorContract):
             self.recipe(provider, options={"sed": 7})
         with pytest.raises(InvalidRequest, match="pitch"):
             self.recipe(provider, pitch=2.0)
-        await provider.aclose()
 
     async def test_an_empty_account(self, provider: Provider) -> None:
         self.vendor.behave(status=429, error={"code": "insufficient_quota"})
@@ -51,7 +49,7 @@ class TestOpenAI(VendorContract):
             await self.say(provider, self.recipe(provider), MP3)
         assert not failed.value.retryable
 
-    async def test_native_formats(self, url: str) -> None:
+    def test_native_formats(self) -> None:
         only_mp3 = registry.make("a", "openai", {"formats": ["mp3"]})
         some = registry.make("b", "openai", {"formats": ["mp3", "wav", "flac"]})
         recipe = recipe_of(SpeechRequest(text="Hi."), only_mp3.upstream)

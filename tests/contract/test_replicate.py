@@ -23,9 +23,9 @@ from sayonce.providers.outputs import Source
 from sayonce.providers.replicate import VERSION, ReplicateProvider
 from sayonce.speech.formats import MP3, WAV
 from sayonce.testing.servers import serving
+from sayonce.testing.vendor_suite import BAD_DAYS, Make, VendorContract
 from sayonce.testing.vendors.replicate import FakeReplicate
 from tests.conftest import until
-from tests.contract.vendor_suite import BAD_DAYS, VendorContract
 
 
 class Elsewhere:
@@ -64,11 +64,10 @@ class TestReplicate(VendorContract):
             }
         ]
 
-    async def test_an_official_model_has_a_path_of_its_own(self, url: str) -> None:
-        provider = self.make(url, version="jaaari/kokoro-82m")
+    async def test_an_official_model_has_a_path_of_its_own(self, make: Make) -> None:
+        provider = make(version="jaaari/kokoro-82m")
         await self.say(provider, self.recipe(provider), WAV)
         assert "version" not in self.vendor.counts.bodies[0]
-        await provider.aclose()
 
     async def test_it_is_waited_for(self, provider: Provider) -> None:
         self.vendor.behave(detail={"looks": 4})
@@ -98,9 +97,9 @@ class TestReplicate(VendorContract):
             ({"output": "https://[::1/x"}, ProviderRefused),
         ],
     )
-    async def test_bad_ends(self, url: str, detail: dict[str, Any], wanted: type[ProviderError]) -> None:
+    async def test_bad_ends(self, make: Make, detail: dict[str, Any], wanted: type[ProviderError]) -> None:
         self.vendor.behave(detail=detail)
-        async with aclosing(self.make(url, poll=0.01, longest=0.2)) as provider:
+        async with aclosing(make(longest=0.2)) as provider:
             with pytest.raises(wanted):
                 await self.say(provider, self.recipe(provider), MP3)
         assert len(self.vendor.canceled) == (1 if "looks" in detail else 0)
@@ -123,10 +122,10 @@ class TestReplicate(VendorContract):
         await until(lambda: self.vendor.canceled)
 
     async def test_files_elsewhere_are_fetched_without_the_key(
-        self, url: str, elsewhere: tuple[Elsewhere, str]
+        self, make: Make, url: str, elsewhere: tuple[Elsewhere, str]
     ) -> None:
         host, other = elsewhere
-        provider = self.make(url)
+        provider = make()
         assert isinstance(provider, ReplicateProvider)
         provider._source = _Trusting("upstream", url)
         self.vendor.behave(detail={"output": f"{other}/file.wav"})
@@ -135,7 +134,6 @@ class TestReplicate(VendorContract):
         self.vendor.behave(detail={"output": f"{other}/redirect"})
         with pytest.raises(BrokenAudio, match="redirect"):
             await self.say(provider, self.recipe(provider), WAV)
-        await provider.aclose()
 
     async def test_files_at_its_own_address_are_fetched_with_it(self, provider: Provider) -> None:
         await self.say(provider, self.recipe(provider), WAV)

@@ -10,12 +10,15 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from starlette.routing import Route
 
 from sayonce.audio.probe import probe
 from sayonce.speech.formats import BY_NAME
 from sayonce.testing.servers import serving
 from sayonce.testing.vendors import Behaviour, FakeVendors
+from sayonce.testing.vendors.deepgram import FakeDeepgram
 
+TRANSPORT = {"cut": httpx.RemoteProtocolError, "abort": httpx.RemoteProtocolError, "reset": httpx.ReadError}
 TEXT = "Hello there, my friend. How are you today?"
 
 
@@ -118,11 +121,55 @@ async def test_troubles_end_after_their_times(vendors: tuple[FakeVendors, str]) 
         vendors[0].behave(trouble="empty", times=1)
         lengths = [len((await http.post("/v1/audio/speech", json=asked)).content) for _ in range(2)]
         assert lengths[0] == 0 < lengths[1]
-        for trouble in ("cut", "abort"):
+        for trouble, broken in TRANSPORT.items():
             vendors[0].behave(trouble=trouble, times=1)
-            with pytest.raises(httpx.RemoteProtocolError):
+            with pytest.raises(broken):
                 await http.post("/v1/audio/speech", json=asked)
             assert len((await http.post("/v1/audio/speech", json=asked)).content) == lengths[1]
+
+
+async def test_what_is_listed_has_its_troubles_too(vendors: tuple[FakeVendors, str]) -> None:
+    async with httpx.AsyncClient(base_url=vendors[1]) as http:
+        vendors[0].behave(status=500, why="The moon is full.", times=1)
+        assert "moon" in (await http.get("/v1/models")).text
+        vendors[0].behave(trouble="html", times=1)
+        kinds = [(await http.get("/v1/models")).headers["content-type"] for _ in range(2)]
+        assert kinds == ["text/html", "application/json"]
+        vendors[0].behave(trouble="reset")
+        with pytest.raises(httpx.ReadError):
+            await http.get("/v1/models")
+    assert (vendors[0].counts.calls, vendors[0].counts.finished) == (0, 0)
+
+
+async def test_it_tells_what_nobody_answers(vendors: tuple[FakeVendors, str]) -> None:
+    async with httpx.AsyncClient(base_url=vendors[1]) as http:
+        answer = await http.post("/v7/speak")
+        assert (answer.status_code, answer.json()) == (404, {"error": "No fake vendor answers POST /v7/speak."})
+    assert vendors[0].strays == ["POST /v7/speak"]
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "shared"),
+    [
+        ("/v1/speak", "POST", True),
+        ("/v1/{what}", "POST", True),
+        ("/v1/text-to-speech/ann", "POST", True),
+        ("/v1/speak", "GET", False),
+        ("/v2/speak", "POST", False),
+    ],
+)
+def test_no_two_answer_one_request(path: str, method: str, shared: bool) -> None:
+    class FakeAcme(FakeDeepgram):
+        name = "acme"
+
+        def routes(self) -> list[Route]:
+            return [Route(path, self._speak, methods=[method])]
+
+    if not shared:
+        assert FakeVendors(FakeAcme()).all["acme"]
+        return
+    with pytest.raises(ValueError, match=f"acme and .* both answer {method} {path}"):
+        FakeVendors(FakeAcme())
 
 
 async def test_it_counts(vendors: tuple[FakeVendors, str], client: openai.AsyncOpenAI) -> None:

@@ -17,6 +17,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from sayonce.providers import registry as providers
+from sayonce.storage import registry as storages
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "sayonce"
 LOCKS = [ROOT / "requirements.lock", ROOT / "bench" / "requirements.lock"]
@@ -100,6 +103,17 @@ def _imported(path: Path) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
             yield node.module
+
+
+@pytest.mark.parametrize(
+    "module", sorted({place.partition(":")[0] for place in [*providers.OURS.values(), *storages.OURS.values()]})
+)
+def test_no_adapter_is_left_out_of_the_import_contracts(module: str) -> None:
+    told = project()["tool"]
+    assert isinstance(told, dict)
+    name = "Adapters know nothing of each other"
+    [contract] = [each for each in told["importlinter"]["contracts"] if each["name"] == name]
+    assert module in contract["modules"], f"add {module} to '{name}' in pyproject.toml"
 
 
 # ── what is locked ───────────────────────────────────────────────────────────────────────────────
@@ -215,8 +229,10 @@ def test_every_test_that_the_compatibility_table_names_is_there() -> None:
     named = re.findall(r"`(\w+\.py)::(\w+)`", page)
     assert len(named) > 50
     sources: dict[str, str] = defaultdict(str)
-    for path in (ROOT / "tests").rglob("*.py"):
+    for path in [*(ROOT / "tests").rglob("*.py"), *(PACKAGE / "testing").rglob("*.py")]:
         sources[path.name] += path.read_text(encoding="utf-8")
-    assert [f"{file}::{test}" for file, test in named if not re.search(rf"\b{test}\b", sources[file])] == []
+    missing = [f"{file}::{test}" for file, test in named if not re.search(rf"\b{test}\b", sources[file])]
+    assert missing == [], "docs/compatibility.md names a test that there is not"
     heads = ("| wire", "| | |")
-    assert [row for row in rows if "::" not in row and not row.startswith(heads)] == []
+    untested = [row for row in rows if "::" not in row and not row.startswith(heads)]
+    assert untested == [], "docs/compatibility.md has a row that names no test"

@@ -11,12 +11,9 @@ from docs.reference import FOLDER, settings_page
 from pydantic import SecretStr, ValidationError
 
 from sayonce.errors import InvalidSettings
+from sayonce.providers import registry
 from sayonce.providers.chat_cleaner import ChatCleanerSettings
-from sayonce.providers.declared import DeclaredSettings
-from sayonce.providers.deepgram import DeepgramSettings
-from sayonce.providers.elevenlabs import ElevenLabsSettings
-from sayonce.providers.openai import OpenAISettings
-from sayonce.providers.replicate import ReplicateSettings
+from sayonce.providers.vendor import Vendor
 from sayonce.settings import Settings, config_file, load, table
 
 SECRET = "sk-never-shown"
@@ -322,6 +319,14 @@ def test_the_docs_page_is_current() -> None:
 
 def test_the_docs_page_tells_of_every_setting_of_an_upstream() -> None:
     page = settings_page()
-    tables = (OpenAISettings, ElevenLabsSettings, DeepgramSettings, ReplicateSettings, DeclaredSettings)
-    fields = {name for table in tables for name in table.model_fields} | {*ChatCleanerSettings.model_fields}
+    vendors = [made for name in registry.known() if issubclass(made := registry.kind("x", name), Vendor)]
+    fields = {name for vendor in vendors for name in vendor.settings_model.model_fields}
+    fields |= {*ChatCleanerSettings.model_fields}
+    assert "mip_opt_out" in fields
     assert [name for name in sorted(fields) if f"`{name}`" not in page] == []
+
+
+@pytest.mark.parametrize("provider", registry.known())
+def test_the_docs_page_tells_of_every_provider(provider: str) -> None:
+    [tables] = [line for line in settings_page().splitlines() if line.startswith("|") and f'"{provider}"' in line]
+    assert "| what it is |" in tables, f"give {provider} a table in docs/reference.py"

@@ -1,8 +1,8 @@
 """Any HTTP speech API, described in settings alone.
 
-    [upstreams.acme]
+    [upstreams.parrot]
     provider = "declared"
-    url = "https://api.acme.example/v2/tts/{voice}"
+    url = "https://api.parrot.example/v2/tts/{voice}"
     headers = {authorization = "Key {api_key}"}
     body = {text = "{text}", settings = {rate = "{speed}"}, format = "{format}"}
     formats = {mp3 = "mp3_44100", wav = "wav"}
@@ -19,6 +19,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
 import httpx
@@ -106,7 +107,6 @@ class DeclaredProvider(Vendor[DeclaredSettings]):
         super().__init__(
             name,
             settings.model_copy(update={"base_url": base, "headers": plain, "identity": identity}),
-            voice=next(iter(settings.voices), None),
             model=next(iter(settings.models), None),
         )
         self._templates = told
@@ -132,7 +132,11 @@ class DeclaredProvider(Vendor[DeclaredSettings]):
         self._refuse_further(recipe, tuple(name for name in _FURTHER if self._takes(name)) + self.settings.options)
         if recipe.speed != "1":
             self._refuse_speed(recipe.speed, self.settings.min_speed, self.settings.max_speed)
-        return recipe
+        return replace(
+            recipe,
+            model=recipe.model if self._takes("model") else None,
+            language=recipe.language if self._takes("language") else None,
+        )
 
     def native_format(self, recipe: Recipe, wanted: AudioFormat) -> AudioFormat:
         offered = [BY_NAME[name] for name in self.settings.formats]
@@ -223,8 +227,9 @@ class DeclaredProvider(Vendor[DeclaredSettings]):
 
     def _takes(self, name: str) -> bool:
         settings = self.settings
-        templates = (settings.url, dict(settings.query), settings.body, dict(settings.form or {}), settings.raw or "")
-        return any(name in names_of(template) for template in templates)
+        headers = {header: value.get_secret_value() for header, value in self._templates.items()}
+        body = (settings.body, dict(settings.form or {}), settings.raw or "")
+        return any(name in names_of(template) for template in (settings.url, dict(settings.query), headers, *body))
 
     def _refuse_unset(self) -> None:
         """An upstream that somebody has yet to describe."""

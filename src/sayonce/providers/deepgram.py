@@ -5,21 +5,18 @@ What Deepgram calls a model is a voice: the recipe has it as such, and no model.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from sayonce.errors import InvalidRequest
-from sayonce.providers import http
 from sayonce.providers.contract import SpeechStream
 from sayonce.providers.vendor import Vendor, VendorSettings
 from sayonce.speech.dialects import DEEPGRAM, deepgram_format, deepgram_query
 from sayonce.speech.formats import AudioFormat
 from sayonce.speech.recipes import Recipe
 
-URL = "https://api.deepgram.com"
 VOICE = "aura-asteria-en"
 _MOST_CHARACTERS = 2_000
 _LOSSLESS = deepgram_format("linear16", "wav")  # with a header, which noise has not
@@ -28,14 +25,10 @@ _LOSSLESS = deepgram_format("linear16", "wav")  # with a header, which noise has
 class DeepgramSettings(VendorSettings):
     """Beside what all vendors have."""
 
-    base_url: str = URL
+    ending = "/v1"
+    base_url: str = "https://api.deepgram.com"
     max_characters: int = Field(default=_MOST_CHARACTERS, ge=1)
     mip_opt_out: bool | None = None  # true: the vendor does not learn from the texts (and takes more)
-
-    @field_validator("base_url")
-    @classmethod
-    def _without_version(cls, url: str) -> str:
-        return url.removesuffix("/v1")
 
 
 class DeepgramProvider(Vendor[DeepgramSettings]):
@@ -43,9 +36,10 @@ class DeepgramProvider(Vendor[DeepgramSettings]):
 
     name = "deepgram"
     settings_model = DeepgramSettings
+    no_quota = Vendor.no_quota | {"ASR_PAYMENT_REQUIRED", "PAYMENT_REQUIRED"}
 
     def __init__(self, name: str, settings: DeepgramSettings) -> None:
-        super().__init__(name, settings, voice=next(iter(settings.voices), VOICE))
+        super().__init__(name, settings, voice=VOICE)
         self.discreet = settings.mip_opt_out is True
 
     def _headers(self) -> dict[str, str]:
@@ -64,8 +58,7 @@ class DeepgramProvider(Vendor[DeepgramSettings]):
         own = (known for known in DEEPGRAM if known.satisfies(wanted))
         return next(own, _LOSSLESS)
 
-    @asynccontextmanager
-    async def speak(self, recipe: Recipe, native: AudioFormat) -> AsyncIterator[SpeechStream]:
+    def speak(self, recipe: Recipe, native: AudioFormat) -> AbstractAsyncContextManager[SpeechStream]:
         query = {"model": recipe.voice or VOICE, **deepgram_query(native)}
         if recipe.speed != "1":
             query["speed"] = recipe.speed
@@ -73,12 +66,10 @@ class DeepgramProvider(Vendor[DeepgramSettings]):
             query["mip_opt_out"] = str(self.settings.mip_opt_out).lower()
         url = f"{self.settings.base_url}/v1/speak"
         request = self._client.build_request("POST", url, params=query, json={"text": recipe.text})
-        async with self._asked(request, recipe) as response:
-            http.refuse_text(response, self.upstream.name)
-            yield SpeechStream(native, self._chunks(response))
+        return self._spoken(request, recipe, native)
 
     def price(self, recipe: Recipe) -> float | None:
-        return self._price(recipe, recipe.voice if self.settings.base_url == URL else None)
+        return self._price(recipe, recipe.voice)
 
     def _with_its_voice(self, recipe: Recipe) -> Recipe:
         """Callers of other dialects name the voice as a model."""

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import anyio
 import httpx
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sayonce.errors import InvalidRequest
 from sayonce.providers import http
@@ -30,7 +30,6 @@ from sayonce.speech.formats import AudioFormat
 from sayonce.speech.recipes import Recipe
 from sayonce.speech.timings import Alignment
 
-URL = "https://api.elevenlabs.io"
 MODEL = "eleven_multilingual_v2"
 VOICE = "21m00Tcm4TlvDq8ikWAM"
 
@@ -41,7 +40,6 @@ _LOSSLESS = ELEVENLABS["wav_24000"]  # with a header, which noise has not
 _USUAL = {"mp3": "mp3_44100_128", "opus": "opus_48000_128"}
 # A second of its largest format is 48,000 samples; nobody sends a minute of that in one line.
 _LONGEST_LINE = 16_000_000
-_LONGEST_LIST = 4_000_000
 _MOST_AT_A_TIME = 10_000
 
 _Share = Annotated[float, Field(ge=0, le=1)]
@@ -81,15 +79,11 @@ class _Options(_Strict):
 class ElevenLabsSettings(VendorSettings):
     """Beside what all vendors have."""
 
-    base_url: str = URL
+    ending = "/v1"
+    base_url: str = "https://api.elevenlabs.io"
     max_characters: int = Field(default=_MOST_CHARACTERS, ge=1)
     timestamps: bool = True  # asked for with every text, and kept
     enable_logging: bool | None = None  # false: the vendor keeps nothing (for its enterprise customers)
-
-    @field_validator("base_url")
-    @classmethod
-    def _without_version(cls, url: str) -> str:
-        return url.removesuffix("/v1")
 
 
 class ElevenLabsProvider(Vendor[ElevenLabsSettings]):
@@ -99,10 +93,9 @@ class ElevenLabsProvider(Vendor[ElevenLabsSettings]):
     settings_model = ElevenLabsSettings
 
     def __init__(self, name: str, settings: ElevenLabsSettings) -> None:
-        super().__init__(name, settings, voice=next(iter(settings.voices), VOICE), model=MODEL)
+        super().__init__(name, settings, voice=VOICE, model=MODEL)
         self.discreet = settings.enable_logging is False
         self.timed = settings.timestamps
-        self._listed: tuple[Voice, ...] | None = None
 
     def _headers(self) -> dict[str, str]:
         return self.settings.authorization("xi-api-key")
@@ -144,10 +137,10 @@ class ElevenLabsProvider(Vendor[ElevenLabsSettings]):
 
     async def voices(self) -> Sequence[Voice] | None:
         """Those that the settings name, else those that the vendor lists for its key."""
-        return await super().voices() or await self._list()
+        return await super().voices() or await self._list(f"{self.settings.base_url}/v1/voices", _voices)
 
     def price(self, recipe: Recipe) -> float | None:
-        return self._price(recipe, recipe.model if self.settings.base_url == URL else None)
+        return self._price(recipe, recipe.model)
 
     # ── on the wire ──────────────────────────────────────────────────────────────────────────────
 
@@ -193,13 +186,6 @@ class ElevenLabsProvider(Vendor[ElevenLabsSettings]):
             if self._turns is None:
                 self._turns = anyio.CapacityLimiter(_MOST_AT_A_TIME)
             self._turns.total_tokens = min(int(told), _MOST_AT_A_TIME)
-
-    async def _list(self) -> tuple[Voice, ...] | None:
-        if self._listed is None:
-            request = self._client.build_request("GET", f"{self.settings.base_url}/v1/voices")
-            async with self._asked(request) as response, http.translated(self.upstream.name):
-                self._listed = _voices(await http.start_of(response, _LONGEST_LIST))
-        return self._listed
 
 
 def _options(recipe: Recipe) -> _Options:
@@ -247,13 +233,7 @@ def _marks(told: Any, alignment: Alignment) -> Iterator[Mark]:
         )
 
 
-def _voices(raw: bytes) -> tuple[Voice, ...]:
-    try:
-        told = json.loads(raw)["voices"]
-        return tuple(_voice(each["voice_id"], each) for each in told)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return ()
-
-
-def _voice(voice_id: str, told: Mapping[str, Any]) -> Voice:
-    return Voice(voice_id, told.get("name") or voice_id, gender=(told.get("labels") or {}).get("gender"))
+def _voices(told: Any) -> Iterator[Voice]:
+    for each in told["voices"]:
+        voice_id = each["voice_id"]
+        yield Voice(voice_id, each.get("name") or voice_id, gender=(each.get("labels") or {}).get("gender"))

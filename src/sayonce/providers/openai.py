@@ -6,15 +6,14 @@ The wire is OpenAI's `POST /v1/audio/speech` (API reference, 2026-11).
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any
 
 from pydantic import field_validator
 
 from sayonce.errors import InvalidRequest, UnknownModel
-from sayonce.providers import http
 from sayonce.providers.contract import SpeechStream
 from sayonce.providers.vendor import Vendor, VendorSettings
 from sayonce.speech.formats import BY_NAME, AudioFormat
@@ -62,9 +61,7 @@ class OpenAIProvider(Vendor[OpenAISettings]):
     foreign_to_openai = False
 
     def __init__(self, name: str, settings: OpenAISettings) -> None:
-        super().__init__(
-            name, settings, voice=_first(settings.voices, "alloy"), model=_first(settings.models, "tts-1")
-        )
+        super().__init__(name, settings, voice="alloy", model=next(iter(settings.models), "tts-1"))
         self._url = f"{settings.base_url}/audio/speech"
 
     def _headers(self) -> dict[str, str]:
@@ -92,18 +89,15 @@ class OpenAIProvider(Vendor[OpenAISettings]):
             return wanted
         return next(BY_NAME[name] for name in _PREFERRED if name in self.settings.formats)
 
-    @asynccontextmanager
-    async def speak(self, recipe: Recipe, native: AudioFormat) -> AsyncIterator[SpeechStream]:
+    def speak(self, recipe: Recipe, native: AudioFormat) -> AbstractAsyncContextManager[SpeechStream]:
         request = self._client.build_request("POST", self._url, json=self._body(recipe, native))
-        async with self._asked(request, recipe) as response:
-            http.refuse_text(response, self.upstream.name)
-            yield SpeechStream(native, self._chunks(response))
+        return self._spoken(request, recipe, native)
 
     def models(self) -> Sequence[str]:
         return self.settings.models
 
     def price(self, recipe: Recipe) -> float | None:
-        return self._price(recipe, recipe.model if self.settings.base_url == OPENAI else None)
+        return self._price(recipe, recipe.model)
 
     def _refuse_what_it_cannot(self, recipe: Recipe) -> None:
         if recipe.instructions is not None and len(recipe.instructions) > _LONGEST_INSTRUCTIONS:
@@ -131,7 +125,3 @@ class OpenAIProvider(Vendor[OpenAISettings]):
         body |= {field: value for field, value in further.items() if value is not None}
         body |= json.loads(recipe.options)
         return body
-
-
-def _first(names: Sequence[str], usual: str) -> str:
-    return names[0] if names else usual

@@ -11,10 +11,14 @@ from typing import Any
 
 def list_price(vendor: str, model: str | None) -> float | None:
     """USD per million characters; None where no price is published. A dated model (`tts-1-1106`) costs what the
-    model does that its name begins with."""
-    prices = {name: price for name, price in _table().get(vendor, {}).items() if isinstance(price, float)}
+    model does that its name begins with; one that is not named, or none, what `default` says."""
+    prices = {name: float(price) for name, price in _table().get(vendor, {}).items() if _is_number(price)}
     known = [name for name in prices if model is not None and (model == name or model.startswith(f"{name}-"))]
-    return prices[max(known, key=len)] if known else None
+    return prices.get(max(known, key=len, default="default"))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 @cache

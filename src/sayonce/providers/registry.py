@@ -10,7 +10,8 @@ from typing import cast
 from sayonce.errors import InvalidSettings
 from sayonce.providers.contract import Provider
 
-_PROVIDERS = {
+#: Those of this package, each with its module and class.
+OURS = {
     "deepgram": "sayonce.providers.deepgram:DeepgramProvider",
     "declared": "sayonce.providers.declared:DeclaredProvider",
     "elevenlabs": "sayonce.providers.elevenlabs:ElevenLabsProvider",
@@ -23,18 +24,19 @@ _PROVIDERS = {
 
 def known() -> Sequence[str]:
     """The names of all providers: ours, and those that other packages add under `sayonce.providers`."""
-    return sorted({*_PROVIDERS, *(point.name for point in entry_points(group="sayonce.providers"))})
+    return sorted({*OURS, *(point.name for point in entry_points(group="sayonce.providers"))})
 
 
 def make(name: str, provider: str, table: Mapping[str, object]) -> Provider:
     """The upstream `name` of that provider with its settings; InvalidSettings where there is no such provider,
     MissingExtra where it is not installed."""
-    return _load(name, provider).from_settings(name, table)
+    return kind(name, provider).from_settings(name, table)
 
 
-def _load(name: str, provider: str) -> type[Provider]:
-    if provider in _PROVIDERS:
-        module, _, attribute = _PROVIDERS[provider].partition(":")
+def kind(name: str, provider: str) -> type[Provider]:
+    """The class of that provider, for the upstream `name`; InvalidSettings where there is none."""
+    if provider in OURS:
+        module, _, attribute = OURS[provider].partition(":")
         return cast(type[Provider], getattr(import_module(module), attribute))
     for point in entry_points(group="sayonce.providers", name=provider):
         return cast(type[Provider], point.load())

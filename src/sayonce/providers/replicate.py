@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 import httpx
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from sayonce.errors import ProviderError, ProviderTimeout, ProviderUnavailable, UnknownModel
 from sayonce.providers import http
@@ -64,6 +64,7 @@ class ReplicateSettings(VendorSettings):
     """Beside what all vendors have. `version` is `owner/name:id`, or `owner/name` for an official model. Times are in
     seconds."""
 
+    ending = "/v1"
     base_url: str = URL
     version: str = Field(default=VERSION, pattern=r"^[\w.-]+/[\w.-]+(:[0-9a-f]{64})?$|^[0-9a-f]{64}$")
     voices: tuple[str, ...] = _VOICES
@@ -74,11 +75,6 @@ class ReplicateSettings(VendorSettings):
     first_byte_timeout: float = Field(default=90.0, gt=0)
     output_hosts: tuple[str, ...] = HOSTS
 
-    @field_validator("base_url")
-    @classmethod
-    def _without_version(cls, url: str) -> str:
-        return url.removesuffix("/v1")
-
 
 class ReplicateProvider(Vendor[ReplicateSettings]):
     """One upstream of Replicate's."""
@@ -87,9 +83,9 @@ class ReplicateProvider(Vendor[ReplicateSettings]):
     settings_model = ReplicateSettings
 
     def __init__(self, name: str, settings: ReplicateSettings) -> None:
-        known = settings.voices
-        super().__init__(name, settings, voice=VOICE if VOICE in known else next(iter(known), VOICE))
-        self.upstream = replace(self.upstream, model=settings.version)
+        super().__init__(name, settings, voice=VOICE)
+        voice = settings.voice or (VOICE if VOICE in settings.voices else self.upstream.voice)
+        self.upstream = replace(self.upstream, model=settings.version, voice=voice)
         self._source = Source(name, settings.base_url, settings.output_hosts)
         limits = http.Limits(settings.connect_timeout, settings.first_byte_timeout, settings.connections)
         self._elsewhere = http.client(limits, {"accept-encoding": "identity"})  # without the key

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from difflib import get_close_matches
 from typing import Any, ClassVar, Generic, Self, TypeVar
@@ -29,19 +29,22 @@ from sayonce.errors import (
     UnknownVoice,
 )
 from sayonce.providers import http
-from sayonce.providers.contract import Provider, Voice
+from sayonce.providers.contract import Provider, SpeechStream, Voice
 from sayonce.providers.prices import list_price
 from sayonce.speech.canonical import Json
 from sayonce.speech.chunks import Chunk
+from sayonce.speech.formats import AudioFormat
 from sayonce.speech.recipes import Recipe
 from sayonce.speech.requests import Upstream
 
-# What vendors call an account that has nothing left; more tries do not help before somebody pays.
-_NO_QUOTA = frozenset(("insufficient_quota", "quota_exceeded", "ASR_PAYMENT_REQUIRED", "PAYMENT_REQUIRED"))
+_LONGEST_LIST = 4_000_000
 
 
 class VendorSettings(BaseModel):
     """One upstream's table in the settings. Empty `voices`: any is passed on."""
+
+    #: What people write at the end of the base URL, though the adapter's own paths begin with it.
+    ending: ClassVar[str] = ""
 
     # An error's own text would show what was given, and so a key.
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -64,7 +67,7 @@ class VendorSettings(BaseModel):
     @field_validator("base_url")
     @classmethod
     def _is_http(cls, url: str) -> str:
-        return http.base_url(url)
+        return http.base_url(url).removesuffix(cls.ending)
 
     @field_validator("api_key")
     @classmethod
@@ -91,15 +94,19 @@ class Vendor(Provider, Generic[S]):
     #: The model of its table in the settings.
     settings_model: ClassVar[type[VendorSettings]]
 
+    #: What its errors call an account that has nothing left; more tries do not help before somebody pays.
+    no_quota: ClassVar[frozenset[str]] = frozenset(("insufficient_quota", "quota_exceeded"))
+
     def __init__(self, name: str, settings: S, *, voice: str | None = None, model: str | None = None) -> None:
-        """`voice` and `model` are what a request that names none is given, unless the settings tell others."""
+        """`voice` and `model` are what a request that names none is given, unless the settings tell others: their
+        `voice` and `model`, or the first of their `voices`."""
         self.settings = settings
         self.max_characters = settings.max_characters
         self.upstream = Upstream(
             name,
             settings.identity or identity_of(self.name, settings.base_url),
             model=settings.model or model,
-            voice=settings.voice or voice,
+            voice=settings.voice or next(iter(settings.voices), voice),
             language=settings.language,
         )
         limits = http.Limits(
@@ -110,6 +117,7 @@ class Vendor(Provider, Generic[S]):
         plain = {header: value.get_secret_value() for header, value in settings.headers.items()}
         self._client = http.client(limits, plain | self._headers() | {"accept-encoding": "identity"})
         self._turns = None if settings.concurrency is None else anyio.CapacityLimiter(settings.concurrency)
+        self._listed: tuple[Voice, ...] | None = None
 
     @classmethod
     def from_settings(cls, name: str, table: Mapping[str, object]) -> Self:
@@ -144,8 +152,10 @@ class Vendor(Provider, Generic[S]):
     # ── beforehand ───────────────────────────────────────────────────────────────────────────────
 
     def _price(self, recipe: Recipe, model: str | None) -> float | None:
-        """What a text costs: by the settings, else by the list price of `model`."""
-        a_million = list_price(self.name, model) if self.settings.price is None else self.settings.price
+        """What a text costs: by the settings, else, at the vendor's own address, by the list price of `model`."""
+        a_million = self.settings.price
+        if a_million is None and self.settings.base_url == type(self.settings).model_fields["base_url"].default:
+            a_million = list_price(self.name, model)
         return None if a_million is None else a_million * len(recipe.text) / 1_000_000
 
     def _refuse_long(self, text: str) -> None:
@@ -197,6 +207,27 @@ class Vendor(Provider, Generic[S]):
     # ── on the wire ──────────────────────────────────────────────────────────────────────────────
 
     @asynccontextmanager
+    async def _spoken(
+        self, request: httpx.Request, recipe: Recipe, native: AudioFormat
+    ) -> AsyncIterator[SpeechStream]:
+        """What a request brings whose answer is the audio and nothing else."""
+        async with self._asked(request, recipe) as response:
+            http.refuse_text(response, self.upstream.name)
+            yield SpeechStream(native, self._chunks(response))
+
+    async def _list(self, url: str, read: Callable[[Any], Iterable[Voice]]) -> tuple[Voice, ...]:
+        """The voices that the vendor lists there, asked for once; `read` finds them in its JSON."""
+        if self._listed is None:
+            request = self._client.build_request("GET", url)
+            async with self._asked(request) as response, http.translated(self.upstream.name):
+                raw = await http.start_of(response, _LONGEST_LIST)
+            try:
+                self._listed = tuple(read(json.loads(raw)))
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                raise self._broken("answered with something that is no list of voices") from error
+        return self._listed
+
+    @asynccontextmanager
     async def _asked(self, request: httpx.Request, recipe: Recipe | None = None) -> AsyncIterator[httpx.Response]:
         """As `_answered`, when it is this request's turn."""
         async with self._turn(), self._answered(request, recipe) as response:
@@ -230,8 +261,20 @@ class Vendor(Provider, Generic[S]):
 
     async def _error(self, response: httpx.Response, recipe: Recipe | None) -> ProviderError:
         async with http.translated(self.upstream.name):
-            told = http.told(await http.start_of(response))
+            told = self._understood(await http.start_of(response))
+        if self.no_quota & {told.get("code"), told.get("type")} or response.status_code == 402:
+            return _no_quota(self.upstream.name)
         return translate(self.upstream.name, response, told, "" if recipe is None else _words_of(recipe))
+
+    def _told(self, raw: bytes) -> Mapping[str, Any]:
+        """What an error's body says: its `code` and its `message`. It may raise where the body is of another kind."""
+        return http.told(raw)
+
+    def _understood(self, raw: bytes) -> Mapping[str, str]:
+        try:
+            return {word: str(said) for word, said in self._told(raw).items()}
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return http.told(raw)  # what answers is not always the vendor: a proxy's error page, say
 
     async def _chunks(self, response: httpx.Response) -> AsyncIterator[Chunk]:
         """The body as it comes; BrokenAudio where there is none."""
@@ -277,13 +320,6 @@ def translate(name: str, response: httpx.Response, told: Mapping[str, str], text
     status = response.status_code
     said = _said(name, status, told, text)
     again: dict[str, Any] = {"provider": name, "remedy": "Try again."}
-    if _NO_QUOTA & {told.get("code"), told.get("type")} or status == 402:
-        return ProviderUnavailable(
-            f"The account at '{name}' has no quota left.",
-            provider=name,
-            retryable=False,
-            remedy="Top it up there.",
-        )
     if status in (401, 403):
         return ProviderMisconfigured(
             f"'{name}' does not accept the gateway's key ({status}).", provider=name, remedy="Set its key anew."
@@ -304,6 +340,12 @@ def translate(name: str, response: httpx.Response, told: Mapping[str, str], text
             f"'{name}' answers with a redirect.", provider=name, remedy="Set its base URL to where it really is."
         )
     return ProviderRefused(said, provider=name, remedy="Change the request.")
+
+
+def _no_quota(name: str) -> ProviderUnavailable:
+    return ProviderUnavailable(
+        f"The account at '{name}' has no quota left.", provider=name, retryable=False, remedy="Top it up there."
+    )
 
 
 def _said(name: str, status: int, told: Mapping[str, str], text: str) -> str:

@@ -10,7 +10,8 @@ from typing import cast
 from sayonce.errors import InvalidSettings
 from sayonce.storage.contract import Storage
 
-_STORAGES = {
+#: Those of this package, each with its module and class.
+OURS = {
     "local": "sayonce.storage.local:LocalStorage",
     "memory": "sayonce.storage.memory:MemoryStorage",
 }
@@ -18,7 +19,7 @@ _STORAGES = {
 
 def known() -> Sequence[str]:
     """The names of all storages: ours, and those that other packages add under `sayonce.storages`."""
-    return sorted({*_STORAGES, *(point.name for point in entry_points(group="sayonce.storages"))})
+    return sorted({*OURS, *(point.name for point in entry_points(group="sayonce.storages"))})
 
 
 def make(name: str, backend: str, table: Mapping[str, object]) -> Storage:
@@ -27,8 +28,8 @@ def make(name: str, backend: str, table: Mapping[str, object]) -> Storage:
 
 
 def _load(name: str, backend: str) -> type[Storage]:
-    if backend in _STORAGES:
-        module, _, attribute = _STORAGES[backend].partition(":")
+    if backend in OURS:
+        module, _, attribute = OURS[backend].partition(":")
         return cast(type[Storage], getattr(import_module(module), attribute))
     for point in entry_points(group="sayonce.storages", name=backend):
         return cast(type[Storage], point.load())

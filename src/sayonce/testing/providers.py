@@ -19,14 +19,29 @@ from sayonce.speech.requests import SpeechRequest
 # Oftener than an upstream should be given connections or workers in the suite, so that one that leaks is found.
 _TIMES = 16
 
+# What may be asked for beside a text, so that it differs from what is usual.
+OTHER_WAYS: dict[str, Any] = {
+    "voice": "another",
+    "speed": 1.1,
+    "model": "another",
+    "language": "de",
+    "pitch": 2.0,
+    "style": "warm",
+    "instructions": "Softly.",
+}
+
 TEXT = "Hello there, my friend. How are you today?"
 
 
 class ProviderContract:
-    """Every sentence of `sayonce.providers.contract.Provider`. `passes_voices_on`: whether any voice is passed on,
-    also one that the upstream does not list."""
+    """Every sentence of `sayonce.providers.contract.Provider`. Its tests are coroutines: pytest-asyncio runs
+    them where `asyncio_mode = "auto"`."""
 
+    #: Whether any voice is passed on, also one that the upstream does not list.
     passes_voices_on: ClassVar[bool] = False
+
+    #: A voice that is not its usual one, where it lists none and does not take just any name.
+    another_voice: ClassVar[str] = "another"
 
     @pytest.fixture
     async def provider(self) -> Provider:
@@ -46,6 +61,17 @@ class ProviderContract:
         async with provider.speak(recipe, provider.native_format(recipe, wanted)) as stream:
             return b"".join([chunk.data async for chunk in stream.chunks]), stream.format
 
+    async def in_another_way(self, provider: Provider, what: str) -> Recipe | None:
+        """The recipe of what is asked for in one of the OTHER_WAYS; None where that is refused."""
+        way = OTHER_WAYS[what]
+        if what == "voice":
+            listed = (voice.id for voice in await provider.voices() or ())
+            way = next((voice for voice in listed if voice != provider.upstream.voice), self.another_voice)
+        try:
+            return self.recipe(provider, **{what: way})
+        except InvalidRequest:
+            return None
+
     @pytest.mark.parametrize("name", BY_NAME)
     async def test_it_speaks_whole_audio(self, provider: Provider, name: str) -> None:
         audio, native = await self.say(provider, self.recipe(provider), BY_NAME[name])
@@ -59,6 +85,18 @@ class ProviderContract:
         assert native.satisfies(wanted) or is_lossless(native) or only
         async with provider.speak(recipe, native) as stream:
             assert (stream.format.codec, stream.format.container) == (native.codec, native.container)
+
+    async def test_every_word_is_heard(self, provider: Provider) -> None:
+        texts = [TEXT, TEXT.replace("Hello", "Jolly"), TEXT.replace("today", "madam")]
+        said = [(await self.say(provider, self.recipe(provider, text), BY_NAME["wav"]))[0] for text in texts]
+        assert len({*said}) == len(texts), "texts that differ in their first or last word sound the same"
+
+    @pytest.mark.parametrize("what", OTHER_WAYS)
+    async def test_another_recipe_sounds_different(self, provider: Provider, what: str) -> None:
+        plain, other = self.recipe(provider), await self.in_another_way(provider, what)
+        if other is not None and other.hash != plain.hash:
+            said = [(await self.say(provider, recipe, BY_NAME["wav"]))[0] for recipe in (plain, other)]
+            assert said[0] != said[1], f"{what!r} is in the recipe, yet not heard: send it, or drop it in check()"
 
     async def test_many_at_once(self, provider: Provider) -> None:
         said = await asyncio.gather(
@@ -114,6 +152,7 @@ class ProviderContract:
             return
         with pytest.raises(UnknownVoice, match=voices[0].id):
             self.recipe(provider, voice=voices[0].id + "x")
+            pytest.fail("it took a voice that it does not list; set passes_voices_on = True if any is passed on")
 
     @pytest.mark.parametrize("wrong", [{"speed": 9.0}, {"speed": 0.0}, {"options": {"no_such_option": 1}}])
     async def test_what_cannot_be_spoken_is_refused_beforehand(

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+#: What a request's scope calls, among its extensions, the breaking of its connection.
+RESET = "sayonce.reset"
 
 
 def free_socket(port: int = 0) -> socket.socket:
@@ -19,6 +24,23 @@ def free_socket(port: int = 0) -> socket.socket:
     listener.listen(2_048)
     listener.setblocking(False)
     return listener
+
+
+def resettable(app: ASGIApp) -> ASGIApp:
+    """The application, which may break a connection as a machine that dies does: without a word."""
+
+    async def called(scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("extensions", {})[RESET] = partial(_reset, send)
+        await app(scope, receive, send)
+
+    return called
+
+
+def _reset(send: Send) -> None:
+    transport = send.__self__.transport  # type: ignore[attr-defined]  # uvicorn gives it in no other way
+    at_once = struct.pack("ii", 1, 0)
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+    transport.abort()
 
 
 @asynccontextmanager

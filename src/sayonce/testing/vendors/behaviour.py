@@ -8,13 +8,15 @@ from typing import Any
 
 @dataclass
 class Behaviour:
-    """How speech requests are answered. Times are in seconds; `trouble`, or an error's status, lasts for `times`
-    answers. It is one of `html`, `json` (an error in JSON with 200), `empty`, `garbage`, `half` (a whole answer of
-    half the audio), `cut` (the body ends before its length), `abort` (the connection breaks in the middle), `reset`
-    (before the first byte) and `never`. `detail` is for a vendor's own."""
+    """How requests are answered. Times are in seconds; `trouble`, or an error's status, lasts for `times` answers. It
+    is one of `html`, `json` (an error in JSON with 200), `empty`, `garbage`, `half` (a whole answer of half the
+    audio), `cut` (the body ends before its length), `abort` (the connection breaks in the middle), `reset` (before
+    the first byte) and `never`. `why` is an error's reason, and `error` its further fields, in the vendor's own
+    words; `detail` is for a vendor's own."""
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
+    why: str = "As it was told to."
     error: dict[str, Any] = field(default_factory=dict)
     trouble: str = ""
     times: int = 1_000_000

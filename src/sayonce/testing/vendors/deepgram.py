@@ -30,7 +30,7 @@ class FakeDeepgram(FakeVendor):
 
     def error(self, status: int, how: Behaviour) -> Response:
         code = "TOO_MANY_REQUESTS" if status == 429 else "INTERNAL_SERVER_ERROR"
-        told = {"err_code": code, "err_msg": "As it was told to.", "request_id": "fake"} | how.error
+        told = {"err_code": code, "err_msg": how.why, "request_id": "fake"} | how.error
         return JSONResponse(told, status, headers=how.headers)
 
     def key_of(self, request: Request) -> str | None:

@@ -60,7 +60,7 @@ class FakeElevenLabs(FakeVendor):
         ]
 
     def error(self, status: int, how: Behaviour) -> Response:
-        told = {"status": "system_busy", "message": "As it was told to."} | how.error
+        told = {"status": "system_busy", "message": how.why} | how.error
         return JSONResponse({"detail": told}, status, headers=how.headers)
 
     def key_of(self, request: Request) -> str | None:
@@ -70,7 +70,7 @@ class FakeElevenLabs(FakeVendor):
         if not self.knows(request):
             return _WRONG_KEY
         listed = [{"voice_id": voice, "name": name, "labels": {"gender": "female"}} for voice, name in VOICES.items()]
-        return JSONResponse({"voices": listed})
+        return self.answer({"voices": listed})
 
     async def _speech(self, request: Request) -> Response:
         return await self._answer(request, Speaking)

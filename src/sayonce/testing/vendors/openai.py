@@ -31,7 +31,7 @@ class FakeOpenAI(FakeVendor):
         ]
 
     def error(self, status: int, how: Behaviour) -> Response:
-        told = {"message": "As it was told to.", "type": "server_error", "code": None} | how.error
+        told = {"message": how.why, "type": "server_error", "code": None} | how.error
         return JSONResponse({"error": told}, status, headers=how.headers)
 
     def key_of(self, request: Request) -> str | None:
@@ -41,7 +41,7 @@ class FakeOpenAI(FakeVendor):
         if not self.knows(request):
             return _WRONG_KEY
         owned = {"object": "model", "created": 1_699_053_241, "owned_by": "openai-internal"}
-        return JSONResponse({"object": "list", "data": [{"id": model} | owned for model in _MODELS]})
+        return self.answer({"object": "list", "data": [{"id": model} | owned for model in _MODELS]})
 
     async def _speech(self, request: Request) -> Response:
         body = await request.json()

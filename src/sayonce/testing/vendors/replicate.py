@@ -50,9 +50,7 @@ class FakeReplicate(FakeVendor):
         ]
 
     def error(self, status: int, how: Behaviour) -> Response:
-        told = {"title": "As it was told to.", "detail": "As it was told to.", "status": status} | how.error
-        if "message" in how.error:
-            told["detail"] = how.error["message"]
+        told = {"title": "As it was told to.", "detail": how.why, "status": status} | how.error
         return JSONResponse(told, status, headers=how.headers)
 
     def key_of(self, request: Request) -> str | None:
