@@ -239,7 +239,13 @@ async def test_any_bytes_both_ways(
         data[flip[0]] = flip[1]
     places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
     pieces = [bytes(data[a:b]) for a, b in pairwise(places)]
-    assert plain(await heard(learnt.lane, pieces)) == plain(await heard(learnt.whole, pieces))
+    mine, other = plain(await heard(learnt.lane, pieces)), plain(await heard(learnt.whole, pieces))
+    if other and other[-1][0] == b"HTTP/1.1 400 Bad Request" and b"Invalid HTTP" in other[-1][2]:
+        # uvicorn hangs up on answers that it is still making; the lane's are made.
+        assert mine[-1] == other[-1]
+        assert other[:-1] == mine[: len(other) - 1]
+    else:
+        assert mine == other
 
 
 async def heard(house: House, pieces: list[bytes]) -> bytes:
