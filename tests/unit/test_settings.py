@@ -310,7 +310,9 @@ def _another(name: str) -> str:
     default = Settings.model_fields[name].default
     if name in fixed:
         return fixed[name]
-    return "true" if default is False else "7" if isinstance(default, int | float) else "1"
+    if isinstance(default, bool):
+        return "false" if default else "true"
+    return "7" if isinstance(default, int | float) else "1"
 
 
 def test_the_docs_page_is_current() -> None:
