@@ -60,6 +60,7 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", min_length=1, description="The address to listen on.")
     port: int = Field(8700, ge=0, le=65_535, description="The port to listen on; 0 takes a free one.")
+    workers: int = Field(1, ge=1, le=256, description="How many processes serve, each with memory of its own.")
     data_dir: Annotated[Path, AfterValidator(Path.expanduser)] = Field(
         Path(user_data_dir("sayonce", appauthor=False)), description="The folder of the catalog and of local audio."
     )

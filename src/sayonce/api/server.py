@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -18,10 +24,11 @@ from starlette.types import ASGIApp
 from sayonce.access.loopback import refuse_open_doors
 from sayonce.api import answers, audio, deepgram, elevenlabs, messages, openai, status, voice
 from sayonce.api.desk import Desk
-from sayonce.api.lane import Lane, protocol
+from sayonce.api.lane import Lane
 from sayonce.api.lane_check import misfit
 from sayonce.api.lobby import Lobby
-from sayonce.app import VERSION, Gateway, running
+from sayonce.api.stage import Stage
+from sayonce.app import VERSION, Gateway
 from sayonce.errors import (
     CatalogUnavailable,
     InvalidRequest,
@@ -32,6 +39,7 @@ from sayonce.errors import (
 )
 from sayonce.settings import Settings
 from sayonce.telemetry.logs import get_logger
+from sayonce.telemetry.siblings import Siblings
 
 _EXPOSED = [
     "X-TTS-Cache",
@@ -52,8 +60,8 @@ _DIALECTS: Mapping[str, Callable[[SayonceError], answers.Bytes]] = {
 _log = get_logger("sayonce.server")
 
 
-def application(gateway: Gateway) -> ASGIApp:
-    """The doors of a gateway."""
+def application(gateway: Gateway, siblings: Siblings | None = None) -> ASGIApp:
+    """The doors of a gateway, whose process may have siblings."""
     app = FastAPI(title="sayonce", version=VERSION, docs_url=None, redoc_url=None, redirect_slashes=False)
     desk = Desk(gateway)
     openai.hang_doors(app, gateway, desk)
@@ -62,7 +70,7 @@ def application(gateway: Gateway) -> ASGIApp:
     audio.hang_doors(app, gateway)
     voice.hang_doors(app, gateway, desk)
     messages.hang_doors(app, gateway, desk)
-    status.hang_doors(app, gateway, desk)
+    status.hang_doors(app, gateway, desk, siblings)
     app.add_exception_handler(HTTPException, _no_door)
     lobby = Lobby(app)
     if not gateway.settings.cors_origins:
@@ -76,18 +84,52 @@ def application(gateway: Gateway) -> ASGIApp:
     )
 
 
-async def serve(settings: Settings, announce: Callable[[str], None]) -> None:
-    """Serves until told to stop; `announce` is told the address. InvalidSettings where it may not, or cannot,
-    listen there."""
+@dataclass(frozen=True)
+class Worker:
+    """One of several processes behind one address: its number, its listening socket, and the folder where it meets
+    the others."""
+
+    number: int
+    listener: int
+    folder: Path
+
+
+async def serve(load: Callable[[], Settings], announce: Callable[[str], None], worker: Worker | None = None) -> None:
+    """Serves until told to stop; told to hang up (SIGHUP), it loads its settings anew. `announce` is told the
+    address. InvalidSettings where it may not, or cannot, listen there."""
+    siblings = None if worker is None else Siblings(worker.folder, worker.number)
+    settings = load()
     async with AsyncExitStack() as stack:
-        gateway = await stack.enter_async_context(running(settings))
-        await _refuse_open_doors(gateway)
-        listener = _listener(settings)
+        stage = await Stage.open(settings, partial(_dressed, siblings=siblings))
+        stack.push_async_callback(stage.close)
+        await _refuse_open_doors(stage.gateway)
+        listener = listen(settings) if worker is None else socket.socket(fileno=worker.listener)
         stack.callback(listener.close)
-        lane = await hot_lane(gateway)
-        server = uvicorn.Server(_config(gateway, lane))
-        announce(_address(listener))
+        if siblings is not None:
+            await stack.enter_async_context(siblings.telling(stage.metrics))
+        server = uvicorn.Server(_config(stage))
+        stack.callback(_on_hang_up(lambda: stage.change(load)))
+        announce(address_of(listener))
         await server.serve([listener])
+
+
+async def _dressed(gateway: Gateway, siblings: Siblings | None) -> tuple[ASGIApp, Lane | None]:
+    return application(gateway, siblings), await hot_lane(gateway)
+
+
+def _on_hang_up(act: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], object]:
+    """Does that whenever the process is told to hang up; gives what ends this."""
+    loop, under_way = asyncio.get_running_loop(), set[asyncio.Task[None]]()
+
+    def heed() -> None:
+        task = loop.create_task(act())
+        under_way.add(task)
+        task.add_done_callback(under_way.discard)
+
+    if not hasattr(signal, "SIGHUP") or threading.current_thread() is not threading.main_thread():
+        return lambda: None
+    loop.add_signal_handler(signal.SIGHUP, heed)
+    return lambda: loop.remove_signal_handler(signal.SIGHUP)
 
 
 async def hot_lane(gateway: Gateway) -> Lane | None:
@@ -112,11 +154,11 @@ async def _refuse_open_doors(gateway: Gateway) -> None:
         refuse_open_doors(gateway.settings.host, keys)
 
 
-def _config(gateway: Gateway, lane: Lane | None) -> uvicorn.Config:
+def _config(stage: Stage) -> uvicorn.Config:
     return uvicorn.Config(
-        application(gateway),
+        stage,
         loop="none",  # the caller's loop is the one
-        http="httptools" if lane is None else protocol(lane),
+        http=stage.protocol or "httptools",
         ws="none",
         lifespan="off",
         log_config=None,
@@ -124,14 +166,18 @@ def _config(gateway: Gateway, lane: Lane | None) -> uvicorn.Config:
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=max(int(gateway.settings.shutdown_seconds), 1),
+        timeout_graceful_shutdown=max(int(stage.gateway.settings.shutdown_seconds), 1),
     )
 
 
-def _listener(settings: Settings) -> socket.socket:
+def listen(settings: Settings, *, shared: bool = False) -> socket.socket:
+    """A listening socket at the settings' address, which further ones may share. InvalidSettings where there can be
+    none."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind((settings.host, settings.port))
     except OSError as error:
@@ -145,7 +191,8 @@ def _listener(settings: Settings) -> socket.socket:
     return listener
 
 
-def _address(listener: socket.socket) -> str:
+def address_of(listener: socket.socket) -> str:
+    """The URL at which a socket is reached."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -165,10 +212,10 @@ async def _no_door(request: Request, problem: Exception) -> Response:
     return Response(refusal.body, refusal.status, {**headers, **(problem.headers or {})})
 
 
-def run(settings: Settings, announce: Callable[[str], None]) -> None:
+def run(load: Callable[[], Settings], announce: Callable[[str], None], worker: Worker | None = None) -> None:
     """Serves until interrupted, on uvloop where there is one."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(serve(settings, announce))
+        runner.run(serve(load, announce, worker))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -18,6 +18,7 @@ from sayonce.app import VERSION, Gateway
 from sayonce.catalog.records import Statistics, UsageCount
 from sayonce.errors import AccessError, CatalogError, Forbidden, StorageError
 from sayonce.providers.breaker import State
+from sayonce.telemetry.siblings import Siblings
 
 
 class HealthDoor(Door):
@@ -97,15 +98,18 @@ class StatisticsDoor(Door):
 
 
 class MetricsDoor(Door):
-    """Prometheus's page, for an admin's key (or anybody on this machine, while the gateway is open)."""
+    """Prometheus's page, for an admin's key (or anybody on this machine, while the gateway is open): of this process
+    and its siblings together."""
 
-    def __init__(self, gateway: Gateway, desk: Desk) -> None:
+    def __init__(self, gateway: Gateway, desk: Desk, siblings: Siblings | None) -> None:
         super().__init__(gateway)
         self._desk = desk
+        self._siblings = siblings
 
     async def answer(self, scope: Scope, receive: Receive) -> ASGIApp:
         await self._desk.receive(scope, Role.ADMIN)
-        page, kind = self.gateway.watch.metrics.render()
+        others = [] if self._siblings is None else await self._siblings.heard()
+        page, kind = self.gateway.watch.metrics.render(others)
         return Bytes(200, [(b"content-type", kind.encode()), (b"content-length", b"%d" % len(page))], page)
 
 
@@ -147,9 +151,9 @@ def metrics() -> None:
     """Metrics in Prometheus's text format."""
 
 
-def hang_doors(app: FastAPI, gateway: Gateway, desk: Desk) -> None:
+def hang_doors(app: FastAPI, gateway: Gateway, desk: Desk, siblings: Siblings | None) -> None:
     """Hangs these doors."""
     hang(app, "/api/health", "GET", HealthDoor(gateway, desk, strict=False), health)
     hang(app, "/api/health/ready", "GET", HealthDoor(gateway, desk, strict=True), ready)
     hang(app, "/api/cache-stats", "GET", StatisticsDoor(gateway, desk), cache_stats)
-    hang(app, "/metrics", "GET", MetricsDoor(gateway, desk), metrics)
+    hang(app, "/metrics", "GET", MetricsDoor(gateway, desk, siblings), metrics)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+import threading
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -16,18 +21,44 @@ def serve(
     host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="The port to listen on; 0 takes a free one.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="The folder of the catalog and of local audio.")] = None,
+    workers: Annotated[int | None, typer.Option(help="How many processes serve.")] = None,
+    worker: Annotated[int | None, typer.Option(hidden=True)] = None,
+    listener: Annotated[int, typer.Option(hidden=True)] = -1,
+    folder: Annotated[Path, typer.Option(hidden=True)] = Path(),
 ) -> None:
     """Start the gateway.
 
     Point any OpenAI client at it: `base_url = "http://127.0.0.1:8700/v1"`. With no vendor configured it speaks
     with the local voice; with `OPENAI_API_KEY` set it speaks with OpenAI's, and pays for each sentence once.
+    A SIGHUP makes it load its settings anew.
     """
     from sayonce.api import server  # FastAPI takes a moment to load, which no other command needs
 
-    given = {"host": host, "port": port, "data_dir": data_dir}
-    settings = configuration.load(**{name: value for name, value in given.items() if value is not None})
+    given = {"host": host, "port": port, "data_dir": data_dir, "workers": workers}
+    load = partial(configuration.load, **{name: value for name, value in given.items() if value is not None})
+    settings = load()
     logs.configure(settings.log_level, settings.log_format)
-    server.run(settings, lambda address: _announce(address, settings))
+    if worker is not None:
+        _end_with_the_supervisor()
+        server.run(load, lambda _: None, server.Worker(worker, listener, folder))
+    elif settings.workers > 1:
+        from sayonce.cli.workers import supervise
+
+        told = {configuration.environment(name): str(value) for name, value in given.items() if value is not None}
+        sys.exit(supervise(settings, told, lambda address: _announce(address, settings)))
+    else:
+        server.run(load, lambda address: _announce(address, settings))
+
+
+def _end_with_the_supervisor() -> None:
+    """Its signals are this process's again, and its end is this process's end."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+    def wait() -> None:
+        os.read(0, 1)  # nothing is ever written there
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="supervisor", daemon=True).start()
 
 
 def _announce(address: str, settings: configuration.Settings) -> None:

@@ -6,13 +6,15 @@ never a tenant, a voice or a text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
+
+from sayonce.telemetry.siblings import Families, families, together
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
@@ -101,9 +103,23 @@ class Metrics:
         """A gauge an upstream, all read when Prometheus asks."""
         self.registry.register(_Upstreams(name, what, read))
 
-    def render(self) -> tuple[bytes, str]:
-        """The page that Prometheus reads, and its content type."""
-        return generate_latest(self.registry), CONTENT_TYPE_PLAIN_0_0_4
+    def render(self, others: Sequence[Families] = ()) -> tuple[bytes, str]:
+        """The page that Prometheus reads, of this process and of others beside it, and its content type."""
+        if not others:
+            return generate_latest(self.registry), CONTENT_TYPE_PLAIN_0_0_4
+        return generate_latest(_Sum(self.registry, others)), CONTENT_TYPE_PLAIN_0_0_4
+
+
+class _Sum(CollectorRegistry):
+    """A registry's metrics together with those of others."""
+
+    def __init__(self, own: CollectorRegistry, others: Sequence[Families]) -> None:
+        super().__init__()
+        self._own = own
+        self._others = others
+
+    def collect(self) -> Iterator[Metric]:
+        yield from together([families(self._own.collect()), *self._others])
 
 
 class _Upstreams(Collector):

@@ -1,0 +1,89 @@
+"""Many workers on one machine: processes that serve one address, and who looks after them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from sayonce.api import server
+from sayonce.errors import InvalidSettings
+from sayonce.settings import Settings
+
+# The exit code of a worker whose settings are wrong: another would fare no better.
+_WRONG = 2
+# Who has died is started again no sooner than so many seconds after its last start.
+_PAUSE = 1.0
+_HEEDED = {signal.SIGCHLD, signal.SIGHUP, signal.SIGINT, signal.SIGTERM} if os.name == "posix" else set()
+
+
+def supervise(settings: Settings, environment: Mapping[str, str], announce: Callable[[str], None]) -> int:
+    """Runs as many workers as the settings say until told to stop; the exit code. One that dies is started again.
+    Each has a listening socket of its own, which stays open meanwhile, so that no connection is refused."""
+    if not hasattr(socket, "SO_REUSEPORT"):
+        raise InvalidSettings("There are no workers on this system.", remedy="Set workers = 1.")
+    first = server.listen(settings, shared=True)
+    there = settings.model_copy(update={"port": first.getsockname()[1]})
+    more = [server.listen(there, shared=True) for _ in range(settings.workers - 1)]
+    signal.pthread_sigmask(signal.SIG_BLOCK, _HEEDED)
+    with tempfile.TemporaryDirectory(prefix="sayonce-") as folder:
+        workers = [_Worker(n, each, Path(folder), environment) for n, each in enumerate((first, *more))]
+        announce(server.address_of(first))
+        return _watch(workers)
+
+
+class _Worker:
+    """One place among the workers, and the process that fills it."""
+
+    def __init__(self, number: int, listener: socket.socket, folder: Path, environment: Mapping[str, str]) -> None:
+        self._listener = listener
+        self._environment = environment
+        self._options = ("--worker", str(number), "--listener", str(listener.fileno()), "--folder", str(folder))
+        self.start()
+
+    def start(self) -> None:
+        self.began = time.monotonic()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "sayonce.cli", "serve", *self._options],
+            stdin=subprocess.PIPE,  # closes when the supervisor dies, which ends the worker
+            env={**os.environ, **self._environment},
+            pass_fds=[self._listener.fileno()],
+        )
+
+
+def _watch(workers: Sequence[_Worker]) -> int:
+    stopping = wrong = False
+    while True:
+        told = signal.sigtimedwait(_HEEDED, _PAUSE)
+        number = 0 if told is None else told.si_signo
+        if number in (signal.SIGINT, signal.SIGTERM):
+            stopping = True
+            _tell(workers, signal.SIGTERM)
+        elif number == signal.SIGHUP:
+            _tell(workers, signal.SIGHUP)
+        codes = [worker.process.poll() for worker in workers]
+        if _WRONG in codes and not stopping:
+            stopping = wrong = True
+            _tell(workers, signal.SIGTERM)
+        if stopping and all(code is not None for code in codes):
+            return _WRONG if wrong else 0
+        if not stopping:
+            _replace([worker for worker, code in zip(workers, codes, strict=True) if code is not None])
+
+
+def _tell(workers: Sequence[_Worker], what: signal.Signals) -> None:
+    for worker in workers:
+        if worker.process.poll() is None:
+            worker.process.send_signal(what)
+
+
+def _replace(dead: Sequence[_Worker]) -> None:
+    for worker in dead:
+        if time.monotonic() - worker.began > _PAUSE:
+            worker.start()
