@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ import httpx
 from bench.machinery import Round, free_port, gateway, load, middle, nginx, process, vendor
 
 ROUNDS, SECONDS, CONNECTIONS = 5, 4, 16
+LIMITS = {"SAYONCE_RATE": "1000000", "SAYONCE_BURST": "1000000"}
 # About 30 KB of mp3 in a POST of about 140 bytes.
 BODY = {
     "model": "tts-1",
@@ -33,7 +35,8 @@ def run() -> str:
         peers = dict(_peers(Path(folder), stack))
         rounds: dict[str, list[Round]] = {name: [] for name in peers}
         for name, (url, key) in peers.items():
-            _warm(name, url, key)
+            if (size := warm(url, key)) < 25_000:
+                raise RuntimeError(f"{name} answered {size} bytes")
         for _ in range(ROUNDS):
             for name, (url, key) in peers.items():
                 rounds[name].append(load(url, BODY, connections=CONNECTIONS, seconds=SECONDS, key=key))
@@ -47,9 +50,11 @@ def _peers(folder: Path, stack: ExitStack) -> Iterator[tuple[str, tuple[str, str
         yield "nginx proxy_cache", (stack.enter_context(nginx(folder / "nginx", upstream)) + speech, None)
     bare = stack.enter_context(_uvicorn(sys.executable, "bench.peers.bare_fastapi:app", UPSTREAM=upstream))
     yield "bare FastAPI route", (bare + speech, None)
-    key = _key(folder / "data")
-    ours = stack.enter_context(gateway(folder / "data", upstream, SAYONCE_RATE="1000000", SAYONCE_BURST="1000000"))
+    key = key_in(folder / "data")
+    ours = stack.enter_context(gateway(folder / "data", upstream, **LIMITS))
     yield "sayonce", (ours + speech, key)
+    slow = stack.enter_context(gateway(folder / "data", upstream, SAYONCE_HOT_LANE="false", **LIMITS))
+    yield "sayonce, hot lane off", (slow + speech, key)
     theirs = stack.enter_context(
         _uvicorn(
             str(Path(".venv/peers/bin/python").absolute()),
@@ -69,26 +74,28 @@ def _uvicorn(python: str, app: str, **environment: str) -> Iterator[str]:
         yield url
 
 
-def _key(folder: Path) -> str:
+def key_in(folder: Path) -> str:
     command = [sys.executable, "-m", "sayonce.cli", "keys", "create", "--json"]
     told = subprocess.run(command, env={"SAYONCE_DATA_DIR": str(folder)}, capture_output=True, check=True).stdout
     key: str = json.loads(told)["key"]
     return key
 
 
-def _warm(name: str, url: str, key: str | None) -> None:
+def warm(url: str, key: str | None, body: dict[str, str] = BODY) -> int:
+    """Has it made, kept and remembered; how many bytes it has."""
     headers = {"authorization": f"Bearer {key}"} if key else {}
-    sizes = [len(httpx.post(url, json=BODY, headers=headers, timeout=60).content) for _ in range(3)]
-    if min(sizes) < 25_000:
-        raise RuntimeError(f"{name} answered {sizes} bytes")
+    return min(len(httpx.post(url, json=body, headers=headers, timeout=60).content) for _ in range(3))
 
 
 def _table(rounds: dict[str, list[Round]]) -> str:
-    bare = sorted(each.rate for each in rounds["bare FastAPI route"])[ROUNDS // 2]
-    lines = ["| | answers a second | × the bare route | median ms | p99 ms |", "| --- | ---: | ---: | ---: | ---: |"]
+    rates = {name: statistics.median(each.rate for each in given) for name, given in rounds.items()}
+    lines = [
+        "| | answers a second | × nginx | × the bare route | median ms | p99 ms |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
     for name, given in rounds.items():
-        rates = [each.rate for each in given]
-        ratio = sorted(rates)[len(rates) // 2] / bare
         medians, tails = middle([each.median for each in given]), middle([each.p99 for each in given])
-        lines.append(f"| {name} | {middle(rates)} | {ratio:.2f} | {medians} | {tails} |")
+        nginx = f"{rates[name] / rates['nginx proxy_cache']:.2f}" if "nginx proxy_cache" in rates else ""
+        bare = f"{rates[name] / rates['bare FastAPI route']:.2f}"
+        lines.append(f"| {name} | {middle([each.rate for each in given])} | {nginx} | {bare} | {medians} | {tails} |")
     return "\n".join(lines)

@@ -115,14 +115,24 @@ http {{
         yield url
 
 
-def load(url: str, body: dict[str, str], *, connections: int, seconds: float, key: str | None = None) -> Round:
-    """A round of wrk's load: the same POST again and again."""
+def load(
+    url: str,
+    body: dict[str, str],
+    *,
+    connections: int,
+    seconds: float,
+    key: str | None = None,
+    header: tuple[str, str] | None = None,
+    refused: bool = False,
+) -> Round:
+    """A round of wrk's load: the same POST again and again, which is to be `refused` or not."""
     script = Path("/tmp") / f"sayonce-bench-{os.getpid()}.lua"
     script.write_text(
         'wrk.method = "POST"\n'
         f"wrk.body = {json.dumps(json.dumps(body))}\n"
         'wrk.headers["Content-Type"] = "application/json"\n'
         + (f'wrk.headers["Authorization"] = "Bearer {key}"\n' if key else "")
+        + (f'wrk.headers["{header[0]}"] = "{header[1]}"\n' if header else "")
     )
     command = [
         "taskset",
@@ -138,11 +148,26 @@ def load(url: str, body: dict[str, str], *, connections: int, seconds: float, ke
     ]
     told = subprocess.run([*command, url], capture_output=True, text=True, check=True).stdout
     script.unlink()
-    if "Non-2xx" in told:
-        raise RuntimeError(f"{url} refused the load: {told}")
+    if ("Non-2xx" in told) != refused:
+        raise RuntimeError(f"{url} refused the load, or did not: {told}")
     rate = re.search(r"Requests/sec:\s+([\d.]+)", told)
     assert rate is not None
     return Round(float(rate[1]), _latency(told, "50%"), _latency(told, "99%"))
+
+
+def tail(url: str, body: dict[str, str], *, connections: int, seconds: int, rate: float, key: str) -> float:
+    """The 99th percentile in milliseconds under h2load's load of `rate` requests a second."""
+    with tempfile.TemporaryDirectory() as folder:
+        asked, log = Path(folder) / "body", Path(folder) / "log"
+        asked.write_text(json.dumps(body))
+        options = ["-p", "http/1.1", "-t1", f"-c{connections}", f"-D{seconds}", f"--rps={rate / connections:.3f}"]
+        headers = ["-H", "content-type: application/json", "-H", f"authorization: Bearer {key}"]
+        command = ["taskset", "-c", LOAD, "h2load", *options, *headers, "-d", str(asked), f"--log-file={log}", url]
+        subprocess.run(command, capture_output=True, check=True)
+        times = sorted(int(line.split("\t")[2]) for line in log.read_text().splitlines())
+    if len(times) < 0.9 * rate * seconds:
+        raise RuntimeError(f"{url} answered {len(times) / seconds:.0f} a second of {rate:.0f}")
+    return times[len(times) * 99 // 100] / 1_000
 
 
 def middle(values: list[float]) -> str:

@@ -11,40 +11,36 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, TypeAlias
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from sayonce.api.answers import LESSON, Bytes, Repeat
-from sayonce.api.headers import CREDENTIALS, FORWARDED, IGNORED
+from sayonce.api.headers import Header, meaning
 from sayonce.app import Gateway
-from sayonce.cache.orders import Clip
 from sayonce.errors import RateLimited
 
 # Where a repeat may be asked for: a target is one of these, or begins so.
 _TARGETS = {b"/v1/audio/speech": "openai", b"/v1/speak": "deepgram", b"/api/tts/speak": "message"}
-_BEGINNINGS = (
-    (b"/v1/text-to-speech/", "elevenlabs"),
-    (b"/v1/speak?", "deepgram"),
-    (b"/audio/", "audio"),
-    (b"/v1/audio/speech?", "openai"),
-    (b"/api/tts/speak?", "message"),
-)
+_BEGINNINGS = {target + b"?": door for target, door in _TARGETS.items()}
+_BEGINNINGS |= {b"/v1/text-to-speech/": "elevenlabs", b"/audio/": "audio"}
+_ALL_BEGINNINGS = tuple(_BEGINNINGS)
 # The longest body that is waited for, in bytes: above it, uvicorn would stop reading.
 _LONGEST = 65_536
-# How many answers are remembered. Each takes about a kilobyte; the audio is the hot tier's.
-_MOST = 50_000
+# How many answers are remembered, each under all that decides it, or under its hash where that is longer than this.
+# With it, one takes at most three kilobytes; the audio is the hot tier's.
+_MOST, _LONGEST_KEY = 20_000, 1_024
 # Requests that come in one segment, and are short: of so many bytes, and so many of them.
 _LONGEST_SEGMENT, _MOST_SEGMENTS = 2_048, 10_000
+_BASE = HttpToolsProtocol  # named, it is found sooner than by super()
+_IGNORED, _CREDENTIAL, _FORWARDED, _LENGTH = Header.IGNORED, Header.CREDENTIAL, Header.FORWARDED, Header.LENGTH
+_KEPT = {b"connection": b"keep-alive"}  # what HTTP/1.1 does anyhow
 # How long, in seconds, the change log may stay unread before what is remembered is not trusted.
 _DEAF = 5.0
 
-
-class Known(NamedTuple):
-    """A request that was answered before: the hash of all that decides its answer, and its door."""
-
-    key: bytes
-    door: str
+#: A request that was answered before: all that decides its answer (or its hash, where that is long), and its door.
+Known: TypeAlias = tuple[bytes, str]
 
 
 @dataclass(slots=True)
@@ -68,58 +64,51 @@ class Lane:
         self._watch = gateway.watch
         self._feed = gateway.feed
         self._deaf = max(_DEAF, 3 * gateway.settings.poll_seconds)
-        self._echoes: dict[bytes, _Echo] = {}
+        #: Answers by the key of their request.
+        self.echoes: dict[bytes, _Echo] = {}
         #: Segments that were one whole repeat each.
         self.segments: dict[bytes, Known] = {}
         self._opening: tuple[object, bytes] = (None, b"")
-        own = gateway.settings.user_header.lower().encode()
-        self.credentials = CREDENTIALS | {own} if own else CREDENTIALS
+        self.meaning = meaning(gateway.settings.user_header)
         self._answered = gateway.watch.metrics.lane_answered
-        self._declined = gateway.watch.metrics.lane_declined
+        self.declined = gateway.watch.metrics.lane_declined
 
     def answer(self, known: Known, defaults: list[tuple[bytes, bytes]]) -> tuple[bytes, bytes] | None:
         """Head and body of what is to be answered; None where the whole way is to be gone, which is counted."""
         began = time.perf_counter()
-        echo = self._echoes.get(known.key)
-        clip = None if echo is None else self._hot.get(echo.repeat.asset.content_hash)
-        if echo is None or clip is None or (objection := self._objection(echo, clip)) is not None:
-            self.decline(known.door, "new" if echo is None else "changed" if clip is None else objection)
+        key, door = known
+        echo = self.echoes[key]
+        clip = self._hot.get(echo.repeat.asset.content_hash)
+        objection = "changed" if clip is None or clip.asset is not echo.repeat.asset else self._objection(echo)
+        if clip is None or objection is not None:
+            self.declined[door, objection or ""] += 1
             return None
         if echo.repeat.counted:
             self._watch.hit(clip)
-        self._answered[known.door] += 1
+        self._answered[door] += 1
         return self._head(echo, defaults, began), clip.data
-
-    def decline(self, door: str, reason: str | None) -> None:
-        """Counts a request that goes the whole way."""
-        label = (door, reason or "")
-        self._declined[label] = self._declined.get(label, 0) + 1
 
     def lesson(self, key: bytes) -> Callable[[Bytes], None]:
         """What the whole way tells its answer to. Whatever is forgotten from now on is not learnt any more."""
-        epoch = self._gate.epoch
-        return lambda answer: self._learn(key, answer, epoch)
+        return partial(self._learn, key, self._gate.epoch)
 
     def remember(self, segment: bytes, known: Known) -> None:
         """Notes that these bytes are one whole request, and what it repeats."""
-        if len(segment) <= _LONGEST_SEGMENT:
-            _make_room(self.segments, _MOST_SEGMENTS)
-            self.segments[segment] = known
+        _make_room(self.segments, _MOST_SEGMENTS)
+        self.segments[segment] = known
 
-    def _learn(self, key: bytes, answer: Bytes, epoch: int) -> None:
+    def _learn(self, key: bytes, epoch: int, answer: Bytes) -> None:
         repeat = answer.repeat
         if repeat is None or answer.status != 200:
             return
         clip = self._hot.get(repeat.asset.content_hash)
         if clip is not None and clip.asset is repeat.asset and clip.data is answer.body:
-            _make_room(self._echoes, _MOST)
-            self._echoes[key] = _echo(answer, repeat, epoch)
+            _make_room(self.echoes, _MOST)
+            self.echoes[key] = _echo(answer, repeat, epoch)
 
-    def _objection(self, echo: _Echo, clip: Clip) -> str | None:
+    def _objection(self, echo: _Echo) -> str | None:
         """Why an answer cannot be given again; None where it can, and then it is taken from the caller's limits."""
         repeat = echo.repeat
-        if clip.asset is not repeat.asset:
-            return "changed"
         if self._feed.lag > self._deaf:
             return "deaf"
         if repeat.until is not None and self._watch.now() >= repeat.until:
@@ -162,8 +151,9 @@ def _make_room(known: dict[bytes, Any], most: int) -> None:
 
 
 def _door_of(target: bytes) -> str | None:
-    known = _TARGETS.get(target)
-    return known or next((door for beginning, door in _BEGINNINGS if target.startswith(beginning)), None)
+    if not target.startswith(_ALL_BEGINNINGS):
+        return None
+    return next(door for beginning, door in _BEGINNINGS.items() if target.startswith(beginning))
 
 
 class LaneProtocol(HttpToolsProtocol):
@@ -174,62 +164,64 @@ class LaneProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._at_rest = True  # no request is half read
-        self._begun = 0  # requests in this segment
+        self._done: object = self.headers  # those of the last request that was whole: uvicorn makes new ones for each
+        self._completed = 0  # requests in this segment
         self._repeat: Known | None = None  # what the last of them repeated
         self._looked_up = False  # the lane knows this segment, and has let it go
         self._door: str | None = None  # of the request that is held
-        self._asked = b""
-        self._body: list[bytes] = []
+        self._asked: list[bytes] = []  # what decides its answer: its head's lines, and its body as it comes
+        self._head = 0  # how many of these are its head's
         self._answered_at = 0.0
 
     def data_received(self, data: bytes) -> None:
         """What was, byte for byte, one whole repeat before needs no parsing to be one again."""
-        began_at_rest = self._at_rest
-        known = self.lane.segments.get(data) if began_at_rest and len(data) <= _LONGEST_SEGMENT else None
-        self._looked_up = known is not None and self._is_free()
-        if known is not None and self._looked_up:
+        if self.headers is not self._done or len(data) > _LONGEST_SEGMENT:
+            _BASE.data_received(self, data)
+            self._repeat = None
+            return
+        known = self.lane.segments.get(data)
+        if known is not None and self._is_free() and known[0] in self.lane.echoes:
             answer = self.lane.answer(known, self.server_state.default_headers)
             if answer is not None:
                 return self._write(answer)
-        self._begin_segment()
-        super().data_received(data)
-        if began_at_rest and self._at_rest and self._begun == 1 and self._repeat is not None:
-            self.lane.remember(data, self._repeat)
-
-    def on_message_begin(self) -> None:
-        self._at_rest = False
-        self._begun += 1
-        super().on_message_begin()
+            self._looked_up = True
+        self._completed = 0
+        _BASE.data_received(self, data)
+        if self._repeat is not None:
+            self._remember(data)
 
     def on_headers_complete(self) -> None:
-        self._unset_keepalive_if_required()
-        door = _door_of(self.url)
-        if door is not None and (objection := self._objection()) is None:
-            self._door, self._body = door, []
-            return
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
+        door = _TARGETS.get(self.url) or _door_of(self.url)
         if door is not None:
-            self.lane.decline(door, objection)
-        super().on_headers_complete()
+            objection = self._objection()
+            if objection is None:
+                self._door, self._head = door, len(self._asked)
+                return
+            self.lane.declined[door, objection] += 1
+        _BASE.on_headers_complete(self)
 
     def on_body(self, body: bytes) -> None:
         if self._door is None:
-            super().on_body(body)
+            _BASE.on_body(self, body)
         else:
-            self._body.append(body)
+            self._asked.append(body)
 
     def on_message_complete(self) -> None:
-        self._at_rest = True
-        if self._door is None:
-            return super().on_message_complete()
-        known = Known(hashlib.sha256(b"".join((self._asked, *self._body))).digest(), self._door)
-        answer = None if self._looked_up else self.lane.answer(known, self.server_state.default_headers)
-        if answer is not None:
-            self._door, self._repeat = None, known
-            return self._write(answer)
-        self.scope["extensions"] = {LESSON: self.lane.lesson(known.key)}  # type: ignore[dict-item]
-        self._let_go()
-        super().on_message_complete()
+        self._done = self.headers
+        self._completed += 1
+        if self._door is not None:
+            key = b"".join(self._asked)
+            if len(key) > _LONGEST_KEY:
+                key = hashlib.sha256(key).digest()
+            answer = self._answer((key, self._door))
+            if answer is not None:
+                self._door = None
+                return self._write(answer)
+            self.scope["extensions"] = {LESSON: self.lane.lesson(key)}  # type: ignore[dict-item]
+            self._let_go()
+        _BASE.on_message_complete(self)
 
     def shutdown(self) -> None:
         if self._door is not None:
@@ -243,9 +235,6 @@ class LaneProtocol(HttpToolsProtocol):
         else:
             super().timeout_keep_alive_handler()
 
-    def _begin_segment(self) -> None:
-        self._begun, self._repeat = 0, None
-
     def _is_free(self) -> bool:
         """Whether no earlier answer goes first."""
         return (self.cycle is None or self.cycle.response_complete) and not self.flow.write_paused
@@ -254,33 +243,45 @@ class LaneProtocol(HttpToolsProtocol):
         """Why this request cannot be a repeat that the lane knows; None where it may be one, and is noted."""
         if not self._is_free():
             return "busy"
-        method = self.parser.get_method()
-        if method not in (b"POST", b"GET") or self.parser.get_http_version() != "1.1":
-            return "http"
-        asked, size = [method, self.url], 0
+        asked, meaning = [self.url, b"\n"], self.lane.meaning
         for name, value in self.headers:
-            if name in IGNORED:
+            means = meaning.get(name)
+            if means is _IGNORED:
                 continue
-            if name in self.lane.credentials:
-                asked.append(b"%b:%b" % (name, value))
-            elif name == b"content-length":
-                size = int(value)
-            elif name in FORWARDED:
-                asked.append(b"forwarded:")
-            elif name != b"connection" or value.lower() != b"keep-alive":
+            if means is _CREDENTIAL:
+                asked += (name, b":", value, b"\n")
+            elif means is _FORWARDED:
+                asked.append(b"forwarded\n")
+            elif not (means is _LENGTH and int(value) <= _LONGEST) and value.lower() != _KEPT.get(name):
                 return "header"
-        if size > _LONGEST or (size == 0 and method == b"POST"):
-            return "body"
-        asked.append(b"\n")
-        self._asked = b"\n".join(asked)
+        asked += (self.parser.get_method(), b"\n\n")
+        self._asked = asked
         return None
+
+    def _answer(self, known: Known) -> tuple[bytes, bytes] | None:
+        """What the lane answers to what is held; None where it does not."""
+        if self._looked_up:
+            self._looked_up = False
+            return None
+        if known[0] not in self.lane.echoes or self.parser.get_http_version() != "1.1":
+            self.lane.declined[known[1], "new"] += 1
+            return None
+        answer = self.lane.answer(known, self.server_state.default_headers)
+        self._repeat = None if answer is None else known
+        return answer
+
+    def _remember(self, data: bytes) -> None:
+        """Notes the segment, where it was one repeat and nothing else."""
+        if self._repeat is not None and self._completed == 1 and self.headers is self._done:
+            self.lane.remember(data, self._repeat)
+        self._repeat = None
 
     def _let_go(self) -> None:
         """Sends what is held the whole way, as far as it has come."""
         self._door = None
-        super().on_headers_complete()
-        for body in self._body:
-            super().on_body(body)
+        _BASE.on_headers_complete(self)
+        for body in self._asked[self._head :]:
+            _BASE.on_body(self, body)
 
     def _write(self, answer: tuple[bytes, bytes]) -> None:
         self.transport.writelines(answer)

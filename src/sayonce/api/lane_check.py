@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
+from collections.abc import Container
 from typing import Any, cast
 
 import uvicorn
@@ -10,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from sayonce.api.headers import meaning
 from sayonce.api.lane import Known, Lane, protocol
 
 _HEAD = b"POST /v1/audio/speech HTTP/1.1\r\nhost: localhost\r\ncontent-length: 4\r\n\r\n"
@@ -37,14 +40,12 @@ async def misfit() -> str | None:
 class _Ignorant:
     """A lane that knows nothing."""
 
-    segments: dict[bytes, Known] = {}  # noqa: RUF012
-    credentials = frozenset((b"host",))
+    meaning = meaning("")
 
-    def answer(self, known: Known, defaults: list[tuple[bytes, bytes]]) -> tuple[bytes, bytes] | None:
-        return None
-
-    def decline(self, door: str, reason: str | None) -> None:
-        """Counts nothing."""
+    def __init__(self) -> None:
+        self.segments: dict[bytes, Known] = {}
+        self.echoes: Container[bytes] = ()
+        self.declined: defaultdict[tuple[str, str], int] = defaultdict(int)
 
     def lesson(self, key: bytes) -> None:
         """Learns nothing."""
@@ -53,8 +54,17 @@ class _Ignorant:
         raise AssertionError("nothing was answered")
 
 
+class _All:
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
 class _Knowing(_Ignorant):
     """A lane that knows everything."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.echoes = _All()
 
     def answer(self, known: Known, defaults: list[tuple[bytes, bytes]]) -> tuple[bytes, bytes] | None:
         return _ECHO

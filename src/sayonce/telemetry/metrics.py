@@ -6,6 +6,7 @@ never a tenant, a voice or a text.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
@@ -32,7 +33,7 @@ class Metrics:
         self.answers: dict[str, int] = dict.fromkeys(("hit", "joined", "miss", "bypass", "disabled"), 0)
         #: What the hot lane answered by door, and what it let go the whole way by door and reason.
         self.lane_answered: dict[str, int] = dict.fromkeys(LANE_DOORS, 0)
-        self.lane_declined: dict[tuple[str, str], int] = {}
+        self.lane_declined: defaultdict[tuple[str, str], int] = defaultdict(int)
         #: What hits and joins would have cost, in millionths of the currency.
         self.saved = 0
         self.refusals = Counter(

@@ -100,6 +100,13 @@ async def test_whatever_comes(learnt: Ways, kind: str) -> None:
     assert learnt.answered - before == by_lane
 
 
+async def test_what_comes_after_a_repeat_in_pieces_is_no_repeat(learnt: Ways) -> None:
+    other = request(line="GET /api/health HTTP/1.1", body=b"")
+    for _ in range(3):
+        answers = plain(await exchange(learnt.lane, REQUEST[:1], REQUEST[1:], other, REQUEST, LAST))
+        assert [b"x-tts-cache: hit" in headers for _, headers, _ in answers] == [True, False, True, False]
+
+
 async def test_who_reads_slowly_gets_all_of_it(learnt: Ways) -> None:
     """More than the buffers hold, asked for at once, read in sips."""
     count = 300
@@ -230,7 +237,7 @@ POOL = [
     cuts=st.lists(st.integers(0, 1_500), max_size=6),
     flip=st.none() | st.tuples(st.integers(0, 1_500), st.integers(0, 255)),
 )
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_any_bytes_both_ways(
     learnt: Ways, chosen: list[bytes], cuts: list[int], flip: tuple[int, int] | None
 ) -> None:
