@@ -8,11 +8,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.markdown import Markdown
 
-from bench import chain, counts, crowd, hits, lane, lookup, machinery, misses, replay, variants
+from bench import chain, counts, crowd, hits, lane, lookup, machinery, misses, replay, soak, variants
 
 SECTIONS = {
     "hits": ("Memory hits, 30 KB mp3, 16 connections, one core each", hits.run),
     "lane": ("The hot lane: one worker, one core, a key, counting and limits on", lane.run),
+    "soak": ("A million mixed requests", soak.run),
     "misses": ("A miss beside the upstream itself", misses.run),
     "crowd": ("500 listeners on one cold text, first byte at 1 s", crowd.run),
     "lookup": ("The catalog (SQLite in WAL)", lookup.run),

@@ -21,6 +21,14 @@ from pathlib import Path
 import httpx
 
 SERVERS, LOAD = "0", "1"
+_NUMBERED = """
+local n = 0
+request = function()
+  n = n + 1
+  wrk.headers["X-Request-Id"] = n
+  return wrk.format()
+end
+"""
 
 
 @dataclass(frozen=True)
@@ -123,9 +131,11 @@ def load(
     seconds: float,
     key: str | None = None,
     header: tuple[str, str] | None = None,
+    numbered: bool = False,
     refused: bool = False,
 ) -> Round:
-    """A round of wrk's load: the same POST again and again, which is to be `refused` or not."""
+    """A round of wrk's load: the same POST again and again, which is to be `refused` or not; `numbered` adds a header
+    that differs each time."""
     script = Path("/tmp") / f"sayonce-bench-{os.getpid()}.lua"
     script.write_text(
         'wrk.method = "POST"\n'
@@ -133,6 +143,7 @@ def load(
         'wrk.headers["Content-Type"] = "application/json"\n'
         + (f'wrk.headers["Authorization"] = "Bearer {key}"\n' if key else "")
         + (f'wrk.headers["{header[0]}"] = "{header[1]}"\n' if header else "")
+        + (_NUMBERED if numbered else "")
     )
     command = [
         "taskset",
