@@ -31,8 +31,9 @@ _LONGEST = 65_536
 # How many answers are remembered, each under all that decides it, or under its hash where that is longer than this.
 # With it, one takes at most three kilobytes; the audio is the hot tier's.
 _MOST, _LONGEST_KEY = 20_000, 1_024
-# Requests that come in one segment, and are short: of so many bytes, and so many of them.
+# Whole requests in one segment each: of at most so many bytes, and at most so many.
 _LONGEST_SEGMENT, _MOST_SEGMENTS = 2_048, 10_000
+_PATIENCE = 16  # after so many requests of a connection without a repeat, only each of so many is looked at
 _BASE = HttpToolsProtocol  # named, it is found sooner than by super()
 _IGNORED, _CREDENTIAL, _FORWARDED, _LENGTH = Header.IGNORED, Header.CREDENTIAL, Header.FORWARDED, Header.LENGTH
 _KEPT = {b"connection": b"keep-alive"}  # what HTTP/1.1 does anyhow
@@ -45,7 +46,7 @@ Known: TypeAlias = tuple[bytes, str]
 
 @dataclass(slots=True)
 class _Echo:
-    """An answer as it is given again: its head up to the time that it took, and after that, with what both need."""
+    """An answer as it is given again: its head up to the time that it took, and after that."""
 
     repeat: Repeat
     epoch: int
@@ -160,6 +161,8 @@ class LaneProtocol(HttpToolsProtocol):
     """uvicorn's protocol with the lane in it. A request that may be a repeat is held until its body is whole, and
     then answered, or let go the whole way as if it had come just now."""
 
+    __slots__ = ("_answered_at", "_asked", "_completed", "_done", "_door", "_head", "_looked_up", "_repeat", "_vain")
+
     lane: Lane
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -169,8 +172,9 @@ class LaneProtocol(HttpToolsProtocol):
         self._repeat: Known | None = None  # what the last of them repeated
         self._looked_up = False  # the lane knows this segment, and has let it go
         self._door: str | None = None  # of the request that is held
-        self._asked: list[bytes] = []  # what decides its answer: its head's lines, and its body as it comes
+        self._asked: list[bytes] = []  # what decides its answer: its head, and its body as it comes
         self._head = 0  # how many of these are its head's
+        self._vain = 0  # looks at its requests since the lane last answered one
         self._answered_at = 0.0
 
     def data_received(self, data: bytes) -> None:
@@ -181,8 +185,7 @@ class LaneProtocol(HttpToolsProtocol):
             return
         known = self.lane.segments.get(data)
         if known is not None and self._is_free() and known[0] in self.lane.echoes:
-            answer = self.lane.answer(known, self.server_state.default_headers)
-            if answer is not None:
+            if (answer := self.lane.answer(known, self.server_state.default_headers)) is not None:
                 return self._write(answer)
             self._looked_up = True
         self._completed = 0
@@ -195,7 +198,8 @@ class LaneProtocol(HttpToolsProtocol):
             self._unset_keepalive_if_required()
         door = _TARGETS.get(self.url) or _door_of(self.url)
         if door is not None:
-            objection = self._objection()
+            self._vain += 1
+            objection = "unlikely" if self._vain > _PATIENCE and self._vain % _PATIENCE else self._objection()
             if objection is None:
                 self._door, self._head = door, len(self._asked)
                 return
@@ -215,8 +219,7 @@ class LaneProtocol(HttpToolsProtocol):
             key = b"".join(self._asked)
             if len(key) > _LONGEST_KEY:
                 key = hashlib.sha256(key).digest()
-            answer = self._answer((key, self._door))
-            if answer is not None:
+            if (answer := self._answer((key, self._door))) is not None:
                 self._door = None
                 return self._write(answer)
             self.scope["extensions"] = {LESSON: self.lane.lesson(key)}  # type: ignore[dict-item]
@@ -230,13 +233,11 @@ class LaneProtocol(HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         left = self._answered_at + self.timeout_keep_alive - self.loop.time()
-        if left > 0:  # an answer of the lane's does not set the clock back, which would take half of its time
-            self._await_more(left)
-        else:
-            super().timeout_keep_alive_handler()
+        if left > 0:  # the lane's answers do not set the clock back, which would take half of their time
+            return self._await_more(left)
+        super().timeout_keep_alive_handler()
 
     def _is_free(self) -> bool:
-        """Whether no earlier answer goes first."""
         return (self.cycle is None or self.cycle.response_complete) and not self.flow.write_paused
 
     def _objection(self) -> str | None:
@@ -245,8 +246,7 @@ class LaneProtocol(HttpToolsProtocol):
             return "busy"
         asked, meaning = [self.url, b"\n"], self.lane.meaning
         for name, value in self.headers:
-            means = meaning.get(name)
-            if means is _IGNORED:
+            if (means := meaning.get(name)) is _IGNORED:
                 continue
             if means is _CREDENTIAL:
                 asked += (name, b":", value, b"\n")
@@ -263,12 +263,12 @@ class LaneProtocol(HttpToolsProtocol):
         if self._looked_up:
             self._looked_up = False
             return None
-        if known[0] not in self.lane.echoes or self.parser.get_http_version() != "1.1":
-            self.lane.declined[known[1], "new"] += 1
-            return None
-        answer = self.lane.answer(known, self.server_state.default_headers)
-        self._repeat = None if answer is None else known
-        return answer
+        if known[0] in self.lane.echoes and self.parser.get_http_version() == "1.1":
+            answer = self.lane.answer(known, self.server_state.default_headers)
+            self._repeat = None if answer is None else known
+            return answer
+        self.lane.declined[known[1], "new"] += 1
+        return None
 
     def _remember(self, data: bytes) -> None:
         """Notes the segment, where it was one repeat and nothing else."""
@@ -286,7 +286,7 @@ class LaneProtocol(HttpToolsProtocol):
     def _write(self, answer: tuple[bytes, bytes]) -> None:
         self.transport.writelines(answer)
         self.server_state.total_requests += 1
-        self._answered_at = self.loop.time()
+        self._answered_at, self._vain = self.loop.time(), 0
         if self.timeout_keep_alive_task is None:
             self._await_more(self.timeout_keep_alive)
 

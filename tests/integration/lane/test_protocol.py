@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import re
 import socket
-from collections.abc import Iterator
 from itertools import pairwise
+from typing import TypeVar
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sayonce.api.lane import LaneProtocol, protocol
+from sayonce.api.server import application, hot_lane
 from sayonce.testing.servers import serving
 from tests.conftest import DEADLINE, House, until
 from tests.integration.lane.conftest import RACHEL, SPEECH, TEXT, MakeWays, Ways, exchange
 
+K = TypeVar("K")
 BODY = json.dumps(SPEECH).encode()
 
 
@@ -158,9 +162,6 @@ async def test_idle_connections_are_no_hindrance(learnt: Ways) -> None:
 
 async def test_a_connection_that_waits_is_closed_after_its_time(make_ways: MakeWays) -> None:
     """An answer of the lane's sets the time anew, as any does."""
-    from sayonce.api.lane import protocol
-    from sayonce.api.server import application, hot_lane
-
     ways = await make_ways()
     for _ in range(2):
         await exchange(ways.lane, REQUEST, LAST)
@@ -191,8 +192,6 @@ async def test_a_connection_that_waits_is_closed_after_its_time(make_ways: MakeW
 
 async def test_what_is_held_is_answered_before_it_shuts(learnt: Ways) -> None:
     """A request of which half has come when the server is told to stop."""
-    from sayonce.api.lane import LaneProtocol
-
     host, _, port = learnt.lane.url.removeprefix("http://").rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(REQUEST[:-10])
@@ -205,10 +204,30 @@ async def test_what_is_held_is_answered_before_it_shuts(learnt: Ways) -> None:
     writer.close()
 
 
-def living(kind: type) -> Iterator[object]:
-    import gc
+async def test_an_answer_that_is_not_read_yet_outlives_the_shutdown(learnt: Ways) -> None:
+    """More than the kernel's buffers hold is still to be written when the server is told to stop."""
+    host, _, port = learnt.lane.url.removeprefix("http://").rpartition(":")
+    narrow = socket.socket()
+    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    narrow.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(narrow, (host, int(port)))
+    reader, writer = await asyncio.open_connection(sock=narrow, limit=4_096)
+    before = learnt.answered
+    writer.write(REQUEST * 40)
+    await until(lambda: learnt.answered - before >= 5)
+    answered = learnt.answered - before
+    for each in living(LaneProtocol):
+        if each.transport is not None and each.transport.get_write_buffer_size():
+            each.shutdown()
+    heard = plain(await asyncio.wait_for(reader.read(), DEADLINE))
+    assert len(heard) >= answered
+    assert {status for status, _, _ in heard} == {b"HTTP/1.1 200 OK"}
+    assert len({body for _, _, body in heard}) == 1, "each is whole"
+    writer.close()
 
-    return (each for each in gc.get_objects() if isinstance(each, kind))
+
+def living(kind: type[K]) -> list[K]:
+    return [each for each in gc.get_objects() if isinstance(each, kind)]
 
 
 POOL = [
