@@ -171,7 +171,9 @@ class Settings(BaseSettings):
         "USD", description="The currency that costs are counted in, as ISO 4217 names it."
     )
     usd_rate: float = Field(1.0, gt=0, description="What a dollar is in that currency: vendors' prices are in USD.")
-    rate: float | None = Field(None, gt=0, description="Requests a second that a tenant may make; none: no limit.")
+    rate: float | None = Field(
+        None, gt=0, description="Requests a second that a tenant may make of each worker; none: no limit."
+    )
     burst: float | None = Field(None, ge=1, description="Requests that a tenant may make at once.")
     budget: float | None = Field(None, ge=0, description="What a tenant may spend a month; none: no limit.")
     key_memory: float = Field(300.0, ge=0, description="How long known keys hold while the catalog is away.")

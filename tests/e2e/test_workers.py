@@ -127,3 +127,14 @@ async def test_settings_are_loaded_anew_while_it_serves(tmp_path: Path, workers_
         server.signal(signal.SIGHUP)
         assert (await http.post("/v1/audio/speech", json=body)).status_code == 200, "wrong ones change nothing"
         assert vendors.counts.calls == 2
+
+
+async def test_two_gateways_do_not_share_a_port_unawares(tmp_path: Path, two: dict[str, str]) -> None:
+    async with serving(FakeVendors()) as upstream, serving_process(tmp_path / "data", upstream, **two) as server:
+        process = await asyncio.create_subprocess_exec(
+            *(*SAYONCE, "serve", "--workers", "2", "--port", server.url.rpartition(":")[2]),
+            env={"PATH": os.environ["PATH"], "SAYONCE_DATA_DIR": str(tmp_path / "other")},
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, told = await process.communicate()
+        assert (process.returncode, b"cannot listen" in told) == (2, True)

@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import threading
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -35,17 +34,22 @@ def serve(
     from sayonce.api import server  # FastAPI takes a moment to load, which no other command needs
 
     given = {"host": host, "port": port, "data_dir": data_dir, "workers": workers}
-    load = partial(configuration.load, **{name: value for name, value in given.items() if value is not None})
+    told = {name: value for name, value in given.items() if value is not None}
+
+    def load() -> configuration.Settings:
+        settings = configuration.load(**told)
+        logs.configure(settings.log_level, settings.log_format)
+        return settings
+
     settings = load()
-    logs.configure(settings.log_level, settings.log_format)
     if worker is not None:
         _end_with_the_supervisor()
         server.run(load, lambda _: None, server.Worker(worker, listener, folder))
     elif settings.workers > 1:
         from sayonce.cli.workers import supervise
 
-        told = {configuration.environment(name): str(value) for name, value in given.items() if value is not None}
-        sys.exit(supervise(settings, told, lambda address: _announce(address, settings)))
+        environment = {configuration.environment(name): str(value) for name, value in told.items()}
+        sys.exit(supervise(settings, environment, lambda address: _announce(address, settings)))
     else:
         server.run(load, lambda address: _announce(address, settings))
 

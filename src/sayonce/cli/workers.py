@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from sayonce.api import server
@@ -28,13 +29,13 @@ def supervise(settings: Settings, environment: Mapping[str, str], announce: Call
     Each has a listening socket of its own, which stays open meanwhile, so that no connection is refused."""
     if not hasattr(socket, "SO_REUSEPORT"):
         raise InvalidSettings("There are no workers on this system.", remedy="Set workers = 1.")
-    first = server.listen(settings, shared=True)
-    there = settings.model_copy(update={"port": first.getsockname()[1]})
-    more = [server.listen(there, shared=True) for _ in range(settings.workers - 1)]
+    with closing(server.listen(settings)) as alone:  # which nobody else's workers would share the port with
+        there = settings.model_copy(update={"port": alone.getsockname()[1]})
+    listeners = [server.listen(there, shared=True) for _ in range(settings.workers)]
     signal.pthread_sigmask(signal.SIG_BLOCK, _HEEDED)
     with tempfile.TemporaryDirectory(prefix="sayonce-") as folder:
-        workers = [_Worker(n, each, Path(folder), environment) for n, each in enumerate((first, *more))]
-        announce(server.address_of(first))
+        workers = [_Worker(n, each, Path(folder), environment) for n, each in enumerate(listeners)]
+        announce(server.address_of(listeners[0]))
         return _watch(workers)
 
 
