@@ -164,9 +164,7 @@ async def test_a_connection_that_waits_is_closed_after_its_time(learnt: Ways) ->
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(REQUEST)
     await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), DEADLINE)
-    [waiting] = [
-        each for each in living(LaneProtocol) if each.timeout_keep_alive_task is not None and each._answered_at
-    ]
+    waiting = max(living(LaneProtocol), key=lambda each: each._answered_at)
     clock = waiting.timeout_keep_alive_task
     assert clock is not None
     waiting.timeout_keep_alive_handler()
