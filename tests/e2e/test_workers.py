@@ -138,3 +138,37 @@ async def test_two_gateways_do_not_share_a_port_unawares(tmp_path: Path, two: di
         )
         _, told = await process.communicate()
         assert (process.returncode, b"cannot listen" in told) == (2, True)
+
+
+@pytest.mark.parametrize("workers_", ["1", "2"])
+async def test_told_to_end_it_lands_what_is_paid_for_and_writes_its_counts(tmp_path: Path, workers_: str) -> None:
+    vendors = FakeVendors()
+    given = {"SAYONCE_WORKERS": workers_, "SAYONCE_FLUSH_SECONDS": "600", "SAYONCE_DEADLINE": "0.3"}
+    async with serving(vendors) as upstream:
+        async with serving_process(tmp_path / "data", upstream, **given) as server:
+            for _ in range(10):
+                assert (await ask(server)).status_code == 200
+            vendors.behave(first_byte=1.5)
+            assert (await ask(server, "Said too late for whoever asked.")).status_code == 504
+            server.signal(signal.SIGTERM)
+            assert await server.process.wait() == 0
+        async with serving_process(tmp_path / "data", upstream) as again, httpx.AsyncClient() as http:
+            stats = (await http.get(f"{again.url}/api/cache-stats")).json()["stats"]
+            assert (stats["entries"], stats["hits"]) == (2, 9)
+
+
+async def test_settings_that_went_wrong_end_no_worker_that_serves(tmp_path: Path, two: dict[str, str]) -> None:
+    config = tmp_path / "sayonce.toml"
+    config.write_text("")
+    given = two | {"SAYONCE_CONFIG": str(config)}
+    async with serving(FakeVendors()) as upstream, serving_process(tmp_path / "data", upstream, **given) as server:
+        await ask(server)
+        before = {each.pid for each in await until(lambda: len(workers(server)) == 2 and workers(server))}
+        config.write_text("colour = 'red'")
+        doomed = min(before)
+        os.kill(doomed, signal.SIGKILL)
+        await until(lambda: doomed not in {each.pid for each in workers(server)})
+        config.write_text("")
+        await until(lambda: {each.pid for each in workers(server) if each.status() != psutil.STATUS_ZOMBIE} - before)
+        assert max(before) in {each.pid for each in workers(server)}
+        assert (await ask(server)).status_code == 200

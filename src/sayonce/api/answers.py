@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
+from weakref import ReferenceType, ref
 
 from starlette.types import Receive, Scope, Send
 
@@ -34,11 +35,13 @@ VARIANT = (b"x-tts-variant", b"transcoded")
 class Repeat:
     """What an answer follows from: while that holds, it answers every exact repeat of its request, too.
 
-    `asset` is in memory as it was. `caller` is let in, and is counted where `counted`; None where the target itself
-    lets in. It is not past `until`, in seconds since 1970. `fresh` headers are made anew each time.
+    The asset is in memory as it was, and is not held there by this. `caller` is let in, and is counted where
+    `counted`; None where the target itself lets in. It is not past `until`, in seconds since 1970. `fresh` headers
+    are made anew each time.
     """
 
-    asset: Asset
+    content_hash: bytes
+    asset: ReferenceType[Asset]
     caller: Caller | None
     counted: bool = True
     until: float | None = None
@@ -84,7 +87,7 @@ def repeat_of(
 ) -> Repeat | None:
     """What an answer follows from where it is kept audio of who was asked first; else None."""
     if isinstance(answer, Whole) and answer.outcome is Outcome.HIT and answer.order is chain.first:
-        return Repeat(answer.clip.asset, caller, fresh=fresh)
+        return Repeat(answer.order.content_hash, ref(answer.clip.asset), caller, fresh=fresh)
     return None
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from email.utils import formatdate
 from functools import partial
 from urllib.parse import parse_qs
+from weakref import ref
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope
@@ -52,7 +53,7 @@ class AudioDoor(Door):
             or query.get("v", asset.digest.hex()) != asset.digest.hex()
         ):
             raise links.not_there()
-        keeping = partial(self._keeping, asset, share, query, signed=signed is not None)
+        keeping = partial(self._keeping, asset.until, share, query, signed=signed is not None)
         if ext in _TIMINGS:
             estimate = self.gateway.settings.estimate_timings
             return _timings(asset, marks_of(asset, asset.text or "", estimate=estimate), ext, keeping())
@@ -62,7 +63,7 @@ class AudioDoor(Door):
         answer = _bytes(clip, keeping(), headers, scope["method"])
         if caller is not None or signed is not None:  # what is public is public as long as the catalog says so
             until = None if signed is None else float(query["exp"])
-            answer.repeat = Repeat(asset, caller, counted=False, until=until, fresh={b"cache-control": keeping})
+            answer.repeat = Repeat(content_hash, ref(asset), caller, False, until, {b"cache-control": keeping})
         return answer
 
     def _signature(self, path: str, query: dict[str, str]) -> float | None:
@@ -101,13 +102,13 @@ class AudioDoor(Door):
         tenant = await self.gateway.catalog.tenant(asset.owner.tenant)
         return "public" if tenant is not None and tenant.public and not tenant.disabled else None
 
-    def _keeping(self, asset: Asset, share: str, query: dict[str, str], *, signed: bool) -> bytes:
+    def _keeping(self, until: float | None, share: str, query: dict[str, str], *, signed: bool) -> bytes:
         """Cache-Control: whoever has the right version may keep it, but never past the URL's or the asset's end."""
         if "v" not in query:
             return b"%b, no-cache" % share.encode()
         longest = min(
             self.gateway.signer.remaining(query["exp"]) if signed else _YEAR,
-            _YEAR if asset.until is None else max(asset.until - time.time(), 0.0),
+            _YEAR if until is None else max(until - time.time(), 0.0),
         )
         return b"%b, max-age=%d, immutable" % (share.encode(), longest)
 

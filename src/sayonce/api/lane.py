@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from sayonce.api.answers import LESSON, Bytes, Repeat
+from sayonce.api.answers import LESSON, Bytes
+from sayonce.api.echoes import Echo, echo_of, lines
 from sayonce.api.headers import Header, meaning
 from sayonce.app import Gateway
 from sayonce.errors import RateLimited
@@ -44,17 +44,6 @@ _DEAF = 5.0
 Known: TypeAlias = tuple[bytes, str]
 
 
-@dataclass(slots=True)
-class _Echo:
-    """An answer as it is given again: its head up to the time that it took, and after that."""
-
-    repeat: Repeat
-    epoch: int
-    before: bytes
-    after: bytes
-    timed: bool
-
-
 class Lane:
     """What the lane knows, and what it asks before it answers. One a process."""
 
@@ -66,7 +55,7 @@ class Lane:
         self._feed = gateway.feed
         self._deaf = max(_DEAF, 3 * gateway.settings.poll_seconds)
         #: Answers by the key of their request.
-        self.echoes: dict[bytes, _Echo] = {}
+        self.echoes: dict[bytes, Echo] = {}
         #: Segments that were one whole repeat each.
         self.segments: dict[bytes, Known] = {}
         self._opening: tuple[object, bytes] = (None, b"")
@@ -79,8 +68,8 @@ class Lane:
         began = time.perf_counter()
         key, door = known
         echo = self.echoes[key]
-        clip = self._hot.get(echo.repeat.asset.content_hash)
-        objection = "changed" if clip is None or clip.asset is not echo.repeat.asset else self._objection(echo)
+        clip = self._hot.get(echo.repeat.content_hash)
+        objection = "changed" if clip is None or clip.asset is not echo.repeat.asset() else self._objection(echo)
         if clip is None or objection is not None:
             self.declined[door, objection or ""] += 1
             return None
@@ -100,14 +89,12 @@ class Lane:
 
     def _learn(self, key: bytes, epoch: int, answer: Bytes) -> None:
         repeat = answer.repeat
-        if repeat is None or answer.status != 200:
-            return
-        clip = self._hot.get(repeat.asset.content_hash)
-        if clip is not None and clip.asset is repeat.asset and clip.data is answer.body:
+        clip = None if repeat is None or answer.status != 200 else self._hot.get(repeat.content_hash)
+        if repeat is not None and clip is not None and clip.asset is repeat.asset() and clip.data is answer.body:
             _make_room(self.echoes, _MOST)
-            self.echoes[key] = _echo(answer, repeat, epoch)
+            self.echoes[key] = echo_of(answer, repeat, epoch)
 
-    def _objection(self, echo: _Echo) -> str | None:
+    def _objection(self, echo: Echo) -> str | None:
         """Why an answer cannot be given again; None where it can, and then it is taken from the caller's limits."""
         repeat = echo.repeat
         if self._feed.lag > self._deaf:
@@ -123,27 +110,13 @@ class Lane:
             return "limit"
         return None
 
-    def _head(self, echo: _Echo, defaults: list[tuple[bytes, bytes]], began: float) -> bytes:
+    def _head(self, echo: Echo, defaults: list[tuple[bytes, bytes]], began: float) -> bytes:
         if self._opening[0] is not defaults:  # uvicorn makes them anew each second, for the date
-            self._opening = defaults, STATUS_LINE[200] + _lines(defaults)
+            self._opening = defaults, STATUS_LINE[200] + lines(defaults)
         middle = b"total;dur=%.3f\r\n" % ((time.perf_counter() - began) * 1_000) if echo.timed else b""
         if echo.repeat.fresh:
-            middle += _lines((name, make()) for name, make in echo.repeat.fresh.items())
+            middle += lines((name, make()) for name, make in echo.repeat.fresh.items())
         return b"%b%b%b%b" % (self._opening[1], echo.before, middle, echo.after)
-
-
-def _echo(answer: Bytes, repeat: Repeat, epoch: int) -> _Echo:
-    static = [header for header in answer.headers if header[0] not in repeat.fresh]
-    at = next((n for n, (name, _) in enumerate(static) if name == b"server-timing"), None)
-    if at is None:
-        return _Echo(repeat, epoch, _lines(static), b"\r\n", timed=False)
-    return _Echo(
-        repeat, epoch, _lines(static[:at]) + b"server-timing: ", _lines(static[at + 1 :]) + b"\r\n", timed=True
-    )
-
-
-def _lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    return b"".join(b"%b: %b\r\n" % header for header in headers)
 
 
 def _make_room(known: dict[bytes, Any], most: int) -> None:
@@ -152,7 +125,7 @@ def _make_room(known: dict[bytes, Any], most: int) -> None:
 
 
 def _door_of(target: bytes) -> str | None:
-    if not target.startswith(_ALL_BEGINNINGS):
+    if not target.startswith(_ALL_BEGINNINGS) or len(target) > _LONGEST_KEY:
         return None
     return next(door for beginning, door in _BEGINNINGS.items() if target.startswith(beginning))
 
@@ -161,7 +134,18 @@ class LaneProtocol(HttpToolsProtocol):
     """uvicorn's protocol with the lane in it. A request that may be a repeat is held until its body is whole, and
     then answered, or let go the whole way as if it had come just now."""
 
-    __slots__ = ("_answered_at", "_asked", "_completed", "_done", "_door", "_head", "_looked_up", "_repeat", "_vain")
+    __slots__ = (
+        "_answered_at",
+        "_asked",
+        "_completed",
+        "_done",
+        "_door",
+        "_head",
+        "_held_for",
+        "_looked_up",
+        "_repeat",
+        "_vain",
+    )
 
     lane: Lane
 
@@ -174,6 +158,7 @@ class LaneProtocol(HttpToolsProtocol):
         self._door: str | None = None  # of the request that is held
         self._asked: list[bytes] = []  # what decides its answer: its head, and its body as it comes
         self._head = 0  # how many of these are its head's
+        self._held_for = self.lane
         self._vain = 0  # looks at its requests since the lane last answered one
         self._answered_at = 0.0
 
@@ -199,9 +184,10 @@ class LaneProtocol(HttpToolsProtocol):
         door = _TARGETS.get(self.url) or _door_of(self.url)
         if door is not None:
             self._vain += 1
-            objection = "unlikely" if self._vain > _PATIENCE and self._vain % _PATIENCE else self._objection()
+            looks = self._vain <= _PATIENCE or not self._vain % _PATIENCE or self._looked_up
+            objection = self._objection() if looks else "unlikely"
             if objection is None:
-                self._door, self._head = door, len(self._asked)
+                self._door, self._head, self._held_for = door, len(self._asked), self.lane
                 return
             self.lane.declined[door, objection] += 1
         _BASE.on_headers_complete(self)
@@ -216,13 +202,14 @@ class LaneProtocol(HttpToolsProtocol):
         self._done = self.headers
         self._completed += 1
         if self._door is not None:
-            key = b"".join(self._asked)
-            if len(key) > _LONGEST_KEY:
-                key = hashlib.sha256(key).digest()
-            if (answer := self._answer((key, self._door))) is not None:
-                self._door = None
-                return self._write(answer)
-            self.scope["extensions"] = {LESSON: self.lane.lesson(key)}  # type: ignore[dict-item]
+            if self._held_for is self.lane:  # settings that were loaded since may mean other headers
+                key = b"".join(self._asked)
+                if len(key) > _LONGEST_KEY:
+                    key = hashlib.sha256(key).digest()
+                if (answer := self._answer((key, self._door))) is not None:
+                    self._door, self._asked = None, []
+                    return self._write(answer)
+                self.scope["extensions"] = {LESSON: self.lane.lesson(key)}  # type: ignore[dict-item]
             self._let_go()
         _BASE.on_message_complete(self)
 
@@ -263,7 +250,11 @@ class LaneProtocol(HttpToolsProtocol):
         if self._looked_up:
             self._looked_up = False
             return None
-        if known[0] in self.lane.echoes and self.parser.get_http_version() == "1.1":
+        if (
+            known[0] in self._held_for.echoes
+            and self._held_for is self.lane
+            and self.parser.get_http_version() == "1.1"
+        ):
             answer = self.lane.answer(known, self.server_state.default_headers)
             self._repeat = None if answer is None else known
             return answer
@@ -282,6 +273,7 @@ class LaneProtocol(HttpToolsProtocol):
         _BASE.on_headers_complete(self)
         for body in self._asked[self._head :]:
             _BASE.on_body(self, body)
+        self._asked = []
 
     def _write(self, answer: tuple[bytes, bytes]) -> None:
         self.transport.writelines(answer)

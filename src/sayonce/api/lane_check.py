@@ -86,7 +86,9 @@ async def _told(kind: type[HttpToolsProtocol]) -> tuple[list[Any], bytes]:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
         await send({"type": "http.response.body", "body": b"ok"})
 
-    config = uvicorn.Config(application, loop="none", http=kind, ws="none", lifespan="off", log_config=None)
+    config = uvicorn.Config(
+        application, loop="none", http=kind, ws="none", lifespan="off", log_config=None, access_log=False
+    )
     config.load()
     state, transport = ServerState(), _Paper()
     state.default_headers = []

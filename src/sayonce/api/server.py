@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import sys
 import threading
-from collections.abc import Callable, Coroutine, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -103,12 +104,12 @@ async def serve(load: Callable[[], Settings], announce: Callable[[str], None], w
         stage = await Stage.open(settings, partial(_dressed, siblings=siblings))
         stack.push_async_callback(stage.close)
         await _refuse_open_doors(stage.gateway)
-        listener = listen(settings) if worker is None else socket.socket(fileno=worker.listener)
+        listener = listen(settings) if worker is None else _inherited(worker.listener)
         stack.callback(listener.close)
         if siblings is not None:
             await stack.enter_async_context(siblings.telling(stage.metrics))
-        server = uvicorn.Server(_config(stage))
-        stack.callback(_on_hang_up(lambda: stage.change(load)))
+        server = _Server(_config(stage))
+        stack.push_async_callback(_on_hang_up(lambda: stage.change(load)))
         announce(address_of(listener))
         await server.serve([listener])
 
@@ -117,8 +118,31 @@ async def _dressed(gateway: Gateway, siblings: Siblings | None) -> tuple[ASGIApp
     return application(gateway, siblings), await hot_lane(gateway)
 
 
-def _on_hang_up(act: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], object]:
-    """Does that whenever the process is told to hang up; gives what ends this."""
+class _Server(uvicorn.Server):
+    """uvicorn's would end the process by the signal that told it to stop, before what was paid for has landed."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
+        loop.remove_signal_handler(signal.SIGINT)  # who interrupts once more waits for nothing
+
+
+def _inherited(number: int) -> socket.socket:
+    """The listening socket that the supervisor handed down, and that goes no further."""
+    listener = socket.socket(fileno=number)
+    listener.set_inheritable(False)
+    return listener
+
+
+def _on_hang_up(act: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], Awaitable[object]]:
+    """Does that whenever the process is told to hang up, unless it is its terminal that hangs up; gives what ends
+    this, when all of it is done."""
     loop, under_way = asyncio.get_running_loop(), set[asyncio.Task[None]]()
 
     def heed() -> None:
@@ -126,10 +150,15 @@ def _on_hang_up(act: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], ob
         under_way.add(task)
         task.add_done_callback(under_way.discard)
 
-    if not hasattr(signal, "SIGHUP") or threading.current_thread() is not threading.main_thread():
-        return lambda: None
-    loop.add_signal_handler(signal.SIGHUP, heed)
-    return lambda: loop.remove_signal_handler(signal.SIGHUP)
+    async def end() -> None:
+        if listening:
+            loop.remove_signal_handler(signal.SIGHUP)
+        await asyncio.gather(*under_way)
+
+    listening = hasattr(signal, "SIGHUP") and threading.current_thread() is threading.main_thread()
+    if listening and not (sys.stdin is not None and sys.stdin.isatty()):
+        loop.add_signal_handler(signal.SIGHUP, heed)
+    return end
 
 
 async def hot_lane(gateway: Gateway) -> Lane | None:

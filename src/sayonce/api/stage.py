@@ -90,19 +90,23 @@ class Stage:
         under way ends where it began."""
         async with self._changing:
             try:
-                act = await _prepared(self._possible(load()), self._dress)
+                act = await _prepared(self._possible(load()), self._dress, knowing=True)
             except SayonceError as error:
                 _log.error("reload.refused", error=error.code, reason=error.message, remedy=error.remedy)
+                return
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with the new one, the old one serves on
+                _log.error("reload.refused", error=type(error).__name__, exc_info=error)
                 return
             before, self._act = self._act, act
             if self.protocol is not None and act.lane is not None:
                 self.protocol.lane = act.lane
             _log.info("reload.done")
-            await before.end()
+        await before.end()
 
     async def close(self) -> None:
         """Closes the gateway that serves."""
-        await self._act.end()
+        async with self._changing:
+            await self._act.end()
 
     def _possible(self, settings: Settings) -> Settings:
         own = {name: getattr(self.gateway.settings, name) for name in _OF_THE_PROCESS}
@@ -112,8 +116,12 @@ class Stage:
         return settings.model_copy(update=own)
 
 
-async def _prepared(settings: Settings, dress: Dress) -> _Act:
+async def _prepared(settings: Settings, dress: Dress, *, knowing: bool = False) -> _Act:
+    """A gateway that is ready to serve; with `knowing`, only where its catalog can be read: it would not know its own
+    secrets, nor anybody's key."""
     async with AsyncExitStack() as stack:
         gateway = await stack.enter_async_context(running(settings))
+        if knowing:
+            await gateway.catalog.newest_change()
         app, lane = await dress(gateway)
         return _Act(gateway, app, lane, stack.pop_all())

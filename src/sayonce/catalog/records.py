@@ -24,7 +24,7 @@ class Blob:
     until: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, weakref_slot=True)
 class Asset:
     """What is kept of one content hash. `cost` is None where no price is known."""
 

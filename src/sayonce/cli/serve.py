@@ -41,6 +41,8 @@ def serve(
         logs.configure(settings.log_level, settings.log_format)
         return settings
 
+    if hasattr(signal, "SIGHUP") and worker is not None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can heed it
     settings = load()
     if worker is not None:
         _end_with_the_supervisor()

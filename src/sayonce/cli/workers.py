@@ -19,8 +19,11 @@ from sayonce.settings import Settings
 
 # The exit code of a worker whose settings are wrong: another would fare no better.
 _WRONG = 2
-# Who has died is started again no sooner than so many seconds after its last start.
-_PAUSE = 1.0
+# Who has died is started again so many seconds after its last start, and twice as many the next time, but not more
+# than the latter; who has served as long is sound.
+_PAUSE, _LONG = 1.0, 30.0
+# How much longer than its flights a worker may take to end.
+_GRACE = 10.0
 _HEEDED = {signal.SIGCHLD, signal.SIGHUP, signal.SIGINT, signal.SIGTERM} if os.name == "posix" else set()
 
 
@@ -36,7 +39,7 @@ def supervise(settings: Settings, environment: Mapping[str, str], announce: Call
     with tempfile.TemporaryDirectory(prefix="sayonce-") as folder:
         workers = [_Worker(n, each, Path(folder), environment) for n, each in enumerate(listeners)]
         announce(server.address_of(listeners[0]))
-        return _watch(workers)
+        return _watch(workers, settings.shutdown_seconds + _GRACE)
 
 
 class _Worker:
@@ -46,10 +49,12 @@ class _Worker:
         self._listener = listener
         self._environment = environment
         self._options = ("--worker", str(number), "--listener", str(listener.fileno()), "--folder", str(folder))
+        self._deaths = -1
         self.start()
 
     def start(self) -> None:
         self.began = time.monotonic()
+        self._deaths += 1
         self.process = subprocess.Popen(
             [sys.executable, "-m", "sayonce.cli", "serve", *self._options],
             stdin=subprocess.PIPE,  # closes when the supervisor dies, which ends the worker
@@ -57,34 +62,43 @@ class _Worker:
             pass_fds=[self._listener.fileno()],
         )
 
+    def heed(self) -> None:
+        """Fills the place again: at once where it was filled long, and the later the oftener it was not."""
+        if time.monotonic() - self.began > _LONG:
+            self._deaths = 0
+        if time.monotonic() - self.began > min(_PAUSE * 2**self._deaths, _LONG):
+            self.start()
 
-def _watch(workers: Sequence[_Worker]) -> int:
-    stopping = wrong = False
+    @property
+    def never_served(self) -> bool:
+        """Whether its first process has ended over its settings, soon after its start."""
+        return self.process.poll() == _WRONG and not self._deaths and time.monotonic() - self.began < _LONG
+
+
+def _watch(workers: Sequence[_Worker], patience: float) -> int:
+    wrong, end = False, None
     while True:
         told = signal.sigtimedwait(_HEEDED, _PAUSE)
         number = 0 if told is None else told.si_signo
-        if number in (signal.SIGINT, signal.SIGTERM):
-            stopping = True
-            _tell(workers, signal.SIGTERM)
-        elif number == signal.SIGHUP:
+        if number == signal.SIGHUP:
             _tell(workers, signal.SIGHUP)
-        codes = [worker.process.poll() for worker in workers]
-        if _WRONG in codes and not stopping:
-            stopping = wrong = True
+        elif number in (signal.SIGINT, signal.SIGTERM) or (
+            end is None and any(each.never_served for each in workers)
+        ):
+            wrong = wrong or number not in (signal.SIGINT, signal.SIGTERM)
+            end = end or time.monotonic() + patience
             _tell(workers, signal.SIGTERM)
-        if stopping and all(code is not None for code in codes):
+        dead = [worker for worker in workers if worker.process.poll() is not None]
+        if end is None:
+            for worker in dead:
+                worker.heed()
+        elif len(dead) == len(workers):
             return _WRONG if wrong else 0
-        if not stopping:
-            _replace([worker for worker, code in zip(workers, codes, strict=True) if code is not None])
+        elif time.monotonic() > end:
+            _tell(workers, signal.SIGKILL)
 
 
 def _tell(workers: Sequence[_Worker], what: signal.Signals) -> None:
     for worker in workers:
         if worker.process.poll() is None:
             worker.process.send_signal(what)
-
-
-def _replace(dead: Sequence[_Worker]) -> None:
-    for worker in dead:
-        if time.monotonic() - worker.began > _PAUSE:
-            worker.start()

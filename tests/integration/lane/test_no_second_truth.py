@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import httpx
@@ -12,9 +14,10 @@ import pytest
 
 from sayonce.access import keys
 from sayonce.access.callers import Role
+from sayonce.api.echoes import Echo
 from sayonce.cache.answers import Whole
-from sayonce.cache.orders import Order
-from sayonce.catalog.records import Tenant
+from sayonce.cache.orders import Clip, Order
+from sayonce.catalog.records import Asset, Tenant
 from tests.conftest import until
 from tests.integration.lane.conftest import SPEECH, MakeWays, Ways, told
 
@@ -229,3 +232,19 @@ async def test_a_signed_url_ends(make_ways: MakeWays) -> None:
     before = ways.answered
     assert (await ways.lane.http.get(path)).status_code == 404
     assert ways.answered == before
+
+
+async def test_what_memory_lets_go_the_lane_does_not_hold(keyed: Keyed) -> None:
+    """An asset has its text and its marks: thousands of them would be more than all of the memory's audio."""
+    said = (await keyed.ways.lane.http.post("/api/voice", json={"text": "Hello."}, headers=keyed.headers)).json()
+    await keyed.ways.learn("GET", said["url"].removeprefix(keyed.ways.lane.url))
+    echoes = [each for each in gc.get_objects() if isinstance(each, Echo)]
+    assert len(echoes) >= 2
+    for echo in echoes:
+        makers = [make for make in echo.repeat.fresh.values() if isinstance(make, partial)]
+        held = [
+            *gc.get_referents(echo),
+            *gc.get_referents(echo.repeat),
+            *(each for make in makers for each in make.args),
+        ]
+        assert not any(isinstance(each, Asset | Clip) for each in held)

@@ -88,6 +88,10 @@ KINDS: dict[str, tuple[list[bytes], int]] = {
     "an upgrade": ([request("connection: upgrade", "upgrade: websocket"), LAST], 0),
     "no HTTP": ([b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"], 0),
     "an absolute target": ([REQUEST.replace(b"POST /", b"POST http://localhost/"), LAST], 0),
+    "a target too long to be held": (
+        [request(line=f"GET /audio/{'a' * 66_000} HTTP/1.1", body=b"xx"), LAST],
+        0,
+    ),
     "an empty line before": ([b"\r\n" + REQUEST, LAST], 1),
 }
 
