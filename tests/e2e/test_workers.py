@@ -53,8 +53,6 @@ async def test_both_work_and_are_one_in_the_figures(tmp_path: Path, two: dict[st
         lane = await metric(server, 'sayonce_lane_answered_total{door="openai"}')
         assert hits == 59
         assert 40 <= lane <= 59, "each worker learns for itself"
-        served = [sum(len(each.net_connections()) >= 1 for each in workers(server))]
-        assert served == [2], "each has its own listening socket"
 
         async def written() -> bool:
             async with httpx.AsyncClient() as http:

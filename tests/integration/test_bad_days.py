@@ -125,7 +125,7 @@ async def test_a_byte_now_and_then_does_not_last_for_ever(house: House, door: st
     answer = await ask(house, door)
     assert answer.status_code == 504
     assert "within 2 seconds" in message(door, answer.json())
-    await nothing_kept(house)
+    await nothing_kept(house)  # not even one line of audio has come
 
 
 @asynccontextmanager

@@ -22,10 +22,12 @@ async def spent(house: House) -> tuple[int, int]:
     return count.characters, count.spent_micros
 
 
-@pytest.mark.parametrize("trouble", ["cut", "abort", "half"])
-async def test_what_breaks_off_is_billed_all_the_same(make_house: MakeHouse, trouble: str) -> None:
-    house = await make_house(attempts=1, upstreams={"openai": {"price": 15}})
-    house.vendors.behave(trouble=trouble, seconds=4.0, piece=1_000)
+@pytest.mark.parametrize(
+    "how", [{"trouble": "cut"}, {"trouble": "abort"}, {"trouble": "half"}, {"pace": 0.3}], ids=str
+)
+async def test_what_breaks_off_is_billed_all_the_same(make_house: MakeHouse, how: dict[str, Any]) -> None:
+    house = await make_house(attempts=1, generation_limit=1.0, upstreams={"openai": {"price": 15}})
+    house.vendors.behave(seconds=4.0, piece=1_000, **how)
     body = {"model": "tts-1", "voice": "nova", "input": TEXT}
     with suppress(httpx.HTTPError):  # how it is told is another test's
         await house.http.post("/v1/audio/speech", json=body)

@@ -63,7 +63,9 @@ class AudioDoor(Door):
         answer = _bytes(clip, keeping(), headers, scope["method"])
         if caller is not None or signed is not None:  # what is public is public as long as the catalog says so
             until = None if signed is None else float(query["exp"])
-            answer.repeat = Repeat(content_hash, ref(asset), caller, False, until, {b"cache-control": keeping})
+            answer.repeat = Repeat(
+                content_hash, ref(asset), caller, counted=False, until=until, fresh={b"cache-control": keeping}
+            )
         return answer
 
     def _signature(self, path: str, query: dict[str, str]) -> float | None:

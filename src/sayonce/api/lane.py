@@ -134,19 +134,6 @@ class LaneProtocol(HttpToolsProtocol):
     """uvicorn's protocol with the lane in it. A request that may be a repeat is held until its body is whole, and
     then answered, or let go the whole way as if it had come just now."""
 
-    __slots__ = (
-        "_answered_at",
-        "_asked",
-        "_completed",
-        "_done",
-        "_door",
-        "_head",
-        "_held_for",
-        "_looked_up",
-        "_repeat",
-        "_vain",
-    )
-
     lane: Lane
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -250,11 +237,7 @@ class LaneProtocol(HttpToolsProtocol):
         if self._looked_up:
             self._looked_up = False
             return None
-        if (
-            known[0] in self._held_for.echoes
-            and self._held_for is self.lane
-            and self.parser.get_http_version() == "1.1"
-        ):
+        if known[0] in self.lane.echoes and self.parser.get_http_version() == "1.1":
             answer = self.lane.answer(known, self.server_state.default_headers)
             self._repeat = None if answer is None else known
             return answer

@@ -21,7 +21,6 @@ _OF_THE_PROCESS = ("host", "port", "workers", "hot_lane")
 
 _log = get_logger("sayonce.stage")
 
-
 #: Gives a gateway its doors, and its lane where it has one.
 Dress: TypeAlias = Callable[[Gateway], Awaitable[tuple[ASGIApp, Lane | None]]]
 

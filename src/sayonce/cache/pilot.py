@@ -39,7 +39,6 @@ from sayonce.errors import (
     SayonceError,
     StorageError,
 )
-from sayonce.providers.contract import SpeechStream
 from sayonce.speech.normaliser import normalise
 from sayonce.telemetry.logs import get_logger
 
@@ -219,7 +218,7 @@ class Pilot:
             try:
                 clip = await checked(order, flight.said, take, keep_text=self._terms.keep_text, now=self._clock())
             except BrokenAudio:
-                await self._write_off(flight)
+                await self._write_off(flight, take)
                 raise
         flight.spoken = True
         return clip
@@ -258,28 +257,25 @@ class Pilot:
     async def _take(self, flight: Flight) -> Take:
         order, provider = flight.order, flight.order.provider
         native = provider.native_format(flight.said, order.format)
+        take: Take | None = None
         try:
             async with asyncio.timeout(self._terms.longest), provider.speak(flight.said, native) as stream:
                 take = Take(provider.upstream.name, stream.format, order.format, self._terms.largest)
                 with closing(take):
-                    await self._hear_out(flight, stream, take)
+                    async for chunk in stream.chunks:
+                        flight.pass_on(await take.add(chunk), chunk.marks)
+                    flight.pass_on(await take.finish())
+        except ProviderError:
+            await self._write_off(flight, take)
+            raise
         except TimeoutError as error:
+            await self._write_off(flight, take)
             raise ProviderTimeout(
                 f"'{provider.upstream.name}' did not finish within {self._terms.longest:g} seconds.",
                 provider=provider.upstream.name,
                 remedy="Ask for a shorter text, or raise the time limit.",
             ) from error
         return take
-
-    async def _hear_out(self, flight: Flight, stream: SpeechStream, take: Take) -> None:
-        try:
-            async for chunk in stream.chunks:
-                flight.pass_on(await take.add(chunk), chunk.marks)
-            flight.pass_on(await take.finish())
-        except (ProviderError, TimeoutError):
-            if take.came:
-                await self._write_off(flight)
-            raise
 
     # ── landing ──────────────────────────────────────────────────────────────────────────────────
 
@@ -323,10 +319,11 @@ class Pilot:
             epoch = hot.epoch
         hot.put(stored, epoch)
 
-    async def _write_off(self, flight: Flight) -> None:
-        """Books what a vendor spoke for nothing: it bills that all the same."""
-        self._watch.wasted(flight)
-        await self._pay(_cost(flight))
+    async def _write_off(self, flight: Flight, take: Take | None) -> None:
+        """Books what a vendor spoke for nothing, if it had begun to: it bills that all the same."""
+        if take is not None and take.came:
+            self._watch.wasted(flight)
+            await self._pay(_cost(flight))
 
     async def _book(self, flight: Flight) -> None:
         spent = _spent(flight)

@@ -49,12 +49,12 @@ class _Worker:
         self._listener = listener
         self._environment = environment
         self._options = ("--worker", str(number), "--listener", str(listener.fileno()), "--folder", str(folder))
-        self._deaths = -1
+        self._pause = _PAUSE
+        self._first = True
         self.start()
 
     def start(self) -> None:
-        self.began = time.monotonic()
-        self._deaths += 1
+        self._began, self._died = time.monotonic(), 0.0
         self.process = subprocess.Popen(
             [sys.executable, "-m", "sayonce.cli", "serve", *self._options],
             stdin=subprocess.PIPE,  # closes when the supervisor dies, which ends the worker
@@ -63,16 +63,19 @@ class _Worker:
         )
 
     def heed(self) -> None:
-        """Fills the place again: at once where it was filled long, and the later the oftener it was not."""
-        if time.monotonic() - self.began > _LONG:
-            self._deaths = 0
-        if time.monotonic() - self.began > min(_PAUSE * 2**self._deaths, _LONG):
+        """Fills a dead process's place again: at once where it lived long, and the later the oftener it did not."""
+        now = time.monotonic()
+        self._died = self._died or now
+        if self._died - self._began > _LONG:
+            self._pause = _PAUSE
+        if now - self._began > self._pause:
+            self._first, self._pause = False, min(2 * self._pause, _LONG)
             self.start()
 
     @property
     def never_served(self) -> bool:
         """Whether its first process has ended over its settings, soon after its start."""
-        return self.process.poll() == _WRONG and not self._deaths and time.monotonic() - self.began < _LONG
+        return self._first and self.process.poll() == _WRONG and time.monotonic() - self._began < _LONG
 
 
 def _watch(workers: Sequence[_Worker], patience: float) -> int:
@@ -82,11 +85,9 @@ def _watch(workers: Sequence[_Worker], patience: float) -> int:
         number = 0 if told is None else told.si_signo
         if number == signal.SIGHUP:
             _tell(workers, signal.SIGHUP)
-        elif number in (signal.SIGINT, signal.SIGTERM) or (
-            end is None and any(each.never_served for each in workers)
-        ):
-            wrong = wrong or number not in (signal.SIGINT, signal.SIGTERM)
-            end = end or time.monotonic() + patience
+        hopeless = end is None and any(each.never_served for each in workers)
+        if hopeless or number in (signal.SIGINT, signal.SIGTERM):
+            wrong, end = wrong or hopeless, end or time.monotonic() + patience
             _tell(workers, signal.SIGTERM)
         dead = [worker for worker in workers if worker.process.poll() is not None]
         if end is None:

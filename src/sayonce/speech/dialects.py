@@ -27,7 +27,10 @@ ELEVENLABS: Mapping[str, AudioFormat] = {
 }
 
 #: OpenAI's own models and voices, which its clients must name, whoever speaks (its API reference, 2026-11).
-OPENAI_MODELS = frozenset({"tts-1", "tts-1-1106", "tts-1-hd", "tts-1-hd-1106", "gpt-4o-mini-tts"})
+OPENAI_MODELS = frozenset(
+    {"tts-1", "tts-1-1106", "tts-1-hd", "tts-1-hd-1106"}
+    | {"gpt-4o-mini-tts", "gpt-4o-mini-tts-2025-03-20", "gpt-4o-mini-tts-2025-12-15"}
+)
 OPENAI_VOICES = frozenset(
     ("alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer", "verse")
 )

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from sayonce.api.lane import LaneProtocol
 from tests.conftest import DEADLINE, House, until
-from tests.integration.lane.conftest import RACHEL, SPEECH, TEXT, Ways, exchange
+from tests.integration.lane.conftest import RACHEL, REQUEST_ID, SPEECH, TEXT, Ways, exchange
 
 K = TypeVar("K")
 BODY = json.dumps(SPEECH).encode()
@@ -50,7 +50,7 @@ def plain(answers: bytes) -> list[tuple[bytes, list[bytes], bytes]]:
         length = re.search(rb"content-length: (\d+)", head)
         size = int(length[1]) if length and b" 100 " not in status else 0
         kept = sorted(line for line in headers if not line.startswith(_EACH_TIME))
-        found.append((status, kept, re.sub(rb'"request_id": "\w+"', b"", answers[:size])))
+        found.append((status, kept, REQUEST_ID.sub(b"", answers[:size])))
         answers = answers[size:]
     return found
 
@@ -116,12 +116,7 @@ async def test_what_comes_after_a_repeat_in_pieces_is_no_repeat(learnt: Ways) ->
 async def test_who_reads_slowly_gets_all_of_it(learnt: Ways) -> None:
     """More than the buffers hold, asked for at once, read in sips."""
     count = 300
-    host, _, port = learnt.lane.url.removeprefix("http://").rpartition(":")
-    narrow = socket.socket()
-    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-    narrow.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(narrow, (host, int(port)))
-    reader, writer = await asyncio.open_connection(sock=narrow, limit=4_096)
+    reader, writer = await sipping(learnt.lane)
     asking = asyncio.create_task(send(writer, REQUEST * count + LAST))
     heard = bytearray()
     while piece := await asyncio.wait_for(reader.read(1_000), DEADLINE):
@@ -130,6 +125,16 @@ async def test_who_reads_slowly_gets_all_of_it(learnt: Ways) -> None:
     writer.close()
     one = plain(await exchange(learnt.whole, REQUEST, LAST))
     assert plain(bytes(heard)) == [one[0]] * count + [one[1]]
+
+
+async def sipping(house: House) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection of a client that takes little at a time."""
+    host, _, port = house.url.removeprefix("http://").rpartition(":")
+    narrow = socket.socket()
+    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    narrow.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(narrow, (host, int(port)))
+    return await asyncio.open_connection(sock=narrow, limit=4_096)
 
 
 async def send(writer: asyncio.StreamWriter, data: bytes) -> None:
@@ -196,12 +201,7 @@ async def test_what_is_held_is_answered_before_it_shuts(learnt: Ways) -> None:
 
 async def test_an_answer_that_is_not_read_yet_outlives_the_shutdown(learnt: Ways) -> None:
     """More than the kernel's buffers hold is still to be written when the server is told to stop."""
-    host, _, port = learnt.lane.url.removeprefix("http://").rpartition(":")
-    narrow = socket.socket()
-    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-    narrow.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(narrow, (host, int(port)))
-    reader, writer = await asyncio.open_connection(sock=narrow, limit=4_096)
+    reader, writer = await sipping(learnt.lane)
     before = learnt.answered
     writer.write(REQUEST * 40)
     await until(lambda: learnt.answered - before >= 5)

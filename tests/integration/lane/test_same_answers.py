@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import httpx
 import pytest
 
 from sayonce.access import keys
@@ -154,8 +155,6 @@ async def test_it_is_a_setting_and_health_tells(ways: Ways) -> None:
 
 
 def test_told_is_strict() -> None:
-    import httpx
-
     one = httpx.Response(200, headers={"x-a": "1", "date": "now"}, content=b"a")
     other = httpx.Response(200, headers={"x-a": "2", "date": "then"}, content=b"a")
     assert told(one) != told(other)

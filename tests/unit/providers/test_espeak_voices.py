@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from sayonce.providers.espeak_voices import STAND_INS
+from sayonce.providers.espeak_voices import MODELS, STAND_INS
+from sayonce.speech.dialects import OPENAI_MODELS, OPENAI_VOICES
 
 
 def test_no_two_stand_ins_are_alike() -> None:
@@ -29,3 +30,8 @@ def test_openais_voices_are_as_they_were() -> None:
     nova, cedar = STAND_INS["nova"], STAND_INS["cedar"]
     assert (nova.variant, nova.pitch, nova.range) == ("f3", 62, 60)
     assert (cedar.variant, cedar.pitch, cedar.range) == ("m6", 34, 60)
+
+
+def test_openais_names_are_all_stood_in_for() -> None:
+    assert set(MODELS) <= OPENAI_MODELS
+    assert set(STAND_INS) >= OPENAI_VOICES
