@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from sayonce.catalog.records import Tenant
+from sayonce.testing.waiting import DEADLINE
 from tests.conftest import House, MakeHouse, until
 
 TEXT = "Hello there, my friend."
@@ -125,8 +126,8 @@ async def test_two_vendors_down_at_once(chained: Any) -> None:
     ],
 )
 async def test_each_bad_day_before_the_first_byte(chained: Any, bad_day: dict[str, Any]) -> None:
-    tables = {"elevenlabs": {"provider": "elevenlabs", "first_byte_timeout": 0.3}}
-    house = await chained(upstreams=tables)
+    patience = 0.3 if bad_day.get("trouble") == "never" else DEADLINE
+    house = await chained(upstreams={"elevenlabs": {"provider": "elevenlabs", "first_byte_timeout": patience}})
     house.vendors.elevenlabs.behave(**bad_day)
     said = await say(house)
     assert (said["provider"], said["outcome"]) == ("deepgram", "miss")
@@ -157,8 +158,8 @@ async def test_patience_in_seconds_and_in_dates_is_given(chained: Any) -> None:
 
 
 async def test_who_is_too_late_lands_all_the_same(chained: Any) -> None:
-    house = await chained(deadline=1.0)
-    house.vendors.elevenlabs.behave(first_byte=0.8)
+    house = await chained(deadline=4.0)
+    house.vendors.elevenlabs.behave(first_byte=3.0)
     said = await say(house)
     assert said["provider"] == "deepgram"
     await until(house.rows)

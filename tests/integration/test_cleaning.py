@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from sayonce.testing.servers import serving
+from sayonce.testing.waiting import DEADLINE
 from tests.conftest import House, MakeHouse
 
 RAW = "**Hello** there, [my friend](https://example.com)."
@@ -58,7 +59,7 @@ async def chat() -> AsyncIterator[tuple[FakeChat, str]]:
 
 @pytest.fixture
 async def modelled(make_house: MakeHouse, chat: tuple[FakeChat, str]) -> House:
-    return await make_house(cleaner={"base_url": chat[1], "api_key": "sk-chat", "timeout": 0.4})
+    return await make_house(cleaner={"base_url": chat[1], "api_key": "sk-chat", "timeout": DEADLINE})
 
 
 async def say(house: House, text: str = RAW, **body: Any) -> dict[str, Any]:
@@ -114,7 +115,16 @@ async def test_a_model_keys_the_raw_text_and_a_hit_pays_for_nothing(
     assert RAW in asked["messages"][1]["content"]
 
 
-@pytest.mark.parametrize("trouble", ["slow", "500", "html", "empty", "huge", "deep"])
+async def test_a_model_that_takes_too_long_is_not_waited_for(
+    make_house: MakeHouse, chat: tuple[FakeChat, str]
+) -> None:
+    hasty = await make_house(cleaner={"base_url": chat[1], "api_key": "sk-chat", "timeout": 0.3})
+    chat[0].trouble = "slow"
+    await say(hasty, cleaning="chat")
+    assert spoken(hasty) == [BY_RULES]
+
+
+@pytest.mark.parametrize("trouble", ["500", "html", "empty", "huge", "deep"])
 async def test_where_the_model_fails_the_rules_clean(
     modelled: House, chat: tuple[FakeChat, str], trouble: str
 ) -> None:
@@ -148,7 +158,7 @@ async def test_many_at_once_are_one(modelled: House, chat: tuple[FakeChat, str])
 async def test_no_error_tells_a_text_or_a_key(
     make_house: MakeHouse, chat: tuple[FakeChat, str], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    house = await make_house(cleaner={"base_url": chat[1], "api_key": "sk-chat", "timeout": 0.4}, attempts=1)
+    house = await make_house(cleaner={"base_url": chat[1], "api_key": "sk-chat"}, attempts=1)
     chat[0].trouble = "html"
     house.vendors.behave(status=500)
     told = json.dumps(await say(house, cleaning="chat"))

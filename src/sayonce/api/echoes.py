@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -17,6 +18,13 @@ class Echo:
     before: bytes
     after: bytes
     timed: bool
+
+    def head(self, opening: bytes, began: float) -> bytes:
+        """The head after its `opening` lines, of an answer that was begun then, by the performance counter."""
+        middle = b"total;dur=%.3f\r\n" % ((time.perf_counter() - began) * 1_000) if self.timed else b""
+        if self.repeat.fresh:
+            middle += lines((name, make()) for name, make in self.repeat.fresh.items())
+        return b"%b%b%b%b" % (opening, self.before, middle, self.after)
 
 
 def echo_of(answer: Bytes, repeat: Repeat, epoch: int) -> Echo:
