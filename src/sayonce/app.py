@@ -25,7 +25,7 @@ from sayonce.cache.tally import Tally
 from sayonce.cache.watch import Watch
 from sayonce.catalog.catalog import Catalog
 from sayonce.catalog.records import Change
-from sayonce.catalog.sqlite import SqliteDatabase
+from sayonce.catalog.registry import connect
 from sayonce.cluster.catalog_leases import CatalogLeases
 from sayonce.cluster.feed import ChangeFeed
 from sayonce.errors import CatalogError, CatalogUnavailable, InvalidSettings, MissingExtra, ProviderMisconfigured
@@ -80,7 +80,7 @@ async def running(settings: Settings, clock: Clock = time.time) -> AsyncIterator
     """A gateway of these settings, with what it does in the background. On leaving, flights land first. `clock`
     gives seconds since 1970. InvalidSettings and MissingExtra where the settings cannot be met."""
     async with AsyncExitStack() as stack:
-        catalog = Catalog(SqliteDatabase(settings.database), clock)
+        catalog = Catalog(connect(settings.database), clock)
         stack.push_async_callback(catalog.aclose)
         places = _storages(settings)
         for place in places.values():

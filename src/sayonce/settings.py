@@ -11,10 +11,10 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from platformdirs import user_config_dir, user_data_dir
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator
@@ -28,7 +28,9 @@ from pydantic_settings import (
 )
 
 from sayonce.errors import InvalidSettings
+from sayonce.redaction import shown
 from sayonce.storage.paths import DEFAULT as DEFAULT_PATH
+from sayonce.storage.registry import backend_of
 from sayonce.units import listed, size, span
 
 _PREFIX = "SAYONCE_"
@@ -41,9 +43,33 @@ VENDORS = {
     "replicate": ("replicate_api_token", "replicate_base_url"),
 }
 
+#: What each storage's backend is told, and the setting that holds it, unless its own table says otherwise.
+STORES = {
+    "s3": {
+        "endpoint_url": "aws_endpoint_url",
+        "access_key_id": "aws_access_key_id",
+        "secret_access_key": "aws_secret_access_key",
+        "session_token": "aws_session_token",
+        "region": "aws_region",
+    },
+    "gcs": {"credentials": "google_application_credentials"},
+    "supabase": {"project_url": "supabase_url", "service_key": "supabase_service_key"},
+    "databricks": {"host": "databricks_host", "token": "databricks_token", "volume": "databricks_volume"},
+}
+
 Size = Annotated[int, BeforeValidator(size), Field(ge=0)]
 Span = Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(span)]
 Table = dict[str, dict[str, Any]]
+
+
+def _unslashed(address: str) -> str:
+    """A storage's address in one form: its blobs' rows carry it."""
+    return address if address.endswith("://") else address.rstrip("/")
+
+
+def _theirs(variable: str, description: str, *others: str) -> Any:
+    """A setting that is known by its backend's own variable."""
+    return Field(None, validation_alias=AliasChoices(variable, *others, variable.lower()), description=description)
 
 
 class Settings(BaseSettings):
@@ -149,8 +175,32 @@ class Settings(BaseSettings):
     max_audio: Size = Field(64_000_000, description="The most bytes that a generation may bring.")
     max_text: int = Field(100_000, ge=1, description="The most characters of a text at our own doors.")
 
-    storage: str = Field("local", description="The storage that new audio goes to.")
-    storages: Table = Field({}, description="Where audio rests: a table a name, with `backend` and its settings.")
+    database_url: str | None = Field(
+        None,
+        validation_alias=AliasChoices("DATABASE_URL", "database_url"),
+        description="The catalog: `postgresql://…` or `sqlite:///…`; none: `catalog.db` in `data_dir`.",
+    )
+    storage: Annotated[str, AfterValidator(_unslashed)] = Field(
+        "local", min_length=1, description="The storage that new audio goes to: a name of `storages`, or a URL."
+    )
+    storages: Table = Field(
+        {}, description="Where audio rests: a table a name or URL, with `backend` or `url`, and its settings."
+    )
+    aws_endpoint_url: str | None = _theirs("AWS_ENDPOINT_URL", "Where S3 is, if not at Amazon.")
+    aws_access_key_id: str | None = _theirs("AWS_ACCESS_KEY_ID", "The id of S3's key.")
+    aws_secret_access_key: SecretStr | None = _theirs("AWS_SECRET_ACCESS_KEY", "S3's key.")
+    aws_session_token: SecretStr | None = _theirs("AWS_SESSION_TOKEN", "What goes with a key that is lent.")
+    aws_region: str | None = _theirs("AWS_REGION", "S3's region.", "AWS_DEFAULT_REGION")
+    google_application_credentials: str | None = _theirs(
+        "GOOGLE_APPLICATION_CREDENTIALS", "The file of Google's service account."
+    )
+    supabase_url: str | None = _theirs("SUPABASE_URL", "The address of the Supabase project.")
+    supabase_service_key: SecretStr | None = _theirs("SUPABASE_SERVICE_KEY", "Its service key.")
+    databricks_host: str | None = _theirs("DATABRICKS_HOST", "The address of the Databricks workspace.")
+    databricks_token: SecretStr | None = _theirs("DATABRICKS_TOKEN", "The token for it.")
+    databricks_volume: str | None = _theirs(
+        "DATABRICKS_VOLUME", "The volume that audio goes to, `/Volumes/catalog/schema/volume`."
+    )
     path_template: str = Field(DEFAULT_PATH, description="The path of new audio in its storage.")
     keep: Span = Field(None, description="How long audio is kept: `forever`, or `30d`, `12h`, `5m`.")
     keep_text: bool = Field(True, description="Whether the catalog keeps the spoken texts.")
@@ -186,7 +236,7 @@ class Settings(BaseSettings):
     @classmethod
     def _are_named(cls, tables: Table) -> Table:
         for name in tables:
-            if not _NAME.fullmatch(name):
+            if not _NAME.fullmatch(name) and "://" not in name:
                 raise ValueError(f"the name {name!r} must be of lower-case letters, digits, '-' and '_'")
         return {name: {key: _decoded(value) for key, value in table.items()} for name, table in tables.items()}
 
@@ -204,12 +254,12 @@ class Settings(BaseSettings):
         return (init_settings, env_settings, *toml)
 
     def __repr_args__(self) -> list[tuple[str | None, Any]]:
-        return [(row.name, row.value) for row in table(self)]
+        return [(name, shown(getattr(self, name))) for name in type(self).model_fields]
 
     @property
-    def database(self) -> Path:
-        """The catalog's file."""
-        return self.data_dir / "catalog.db"
+    def database(self) -> str:
+        """The catalog's address."""
+        return self.database_url or f"sqlite:///{quote(str(self.data_dir / 'catalog.db'))}"
 
     @property
     def speaker(self) -> str:
@@ -231,8 +281,22 @@ class Settings(BaseSettings):
 
     @property
     def all_storages(self) -> Table:
-        """The configured storages, with the local one that is implied."""
-        return {"local": {"backend": "local", "root": str(self.data_dir / "audio")}} | self.storages
+        """The configured storages, each with its backend and what the settings know of that; the local one, and the
+        one whose URL stands in `storage`, are implied. A storage that is known by its URL alone has it as its name."""
+        tables: Table = {"local": {"backend": "local", "root": str(self.data_dir / "audio")}}
+        if "://" in self.storage:
+            tables[self.storage] = {}
+        for name, table in self.storages.items():
+            tables[name] = tables.get(name, {}) | table
+        return {name: self._stored(name, table) for name, table in tables.items()}
+
+    def _stored(self, name: str, table: dict[str, Any]) -> dict[str, Any]:
+        if "://" in name:
+            table = {"url": name} | table
+        if "url" in table:
+            table = {"backend": backend_of(str(table["url"]))} | table
+        known = STORES.get(str(table.get("backend", name)), {})
+        return _given(**{key: getattr(self, setting) for key, setting in known.items()}) | table
 
 
 def load(**overrides: object) -> Settings:
@@ -265,78 +329,10 @@ def config_file() -> Path | None:
     return next((file for file in usual if file.is_file()), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One setting, for people: secrets are struck out."""
-
-    name: str
-    environment: str
-    default: str
-    value: str
-    description: str
-
-
-def table(settings: Settings) -> list[Row]:
-    """Every setting, in the model's order."""
-    return [
-        Row(
-            name=name,
-            environment=environment(name),
-            default=_default(name, field.default),
-            value=_shown(getattr(settings, name), none=_NONE.get(name, "")),
-            description=field.description or "",
-        )
-        for name, field in Settings.model_fields.items()
-    ]
-
-
 def environment(name: str) -> str:
     """What a setting is called in the environment."""
     alias = Settings.model_fields[name].validation_alias
     return str(alias.choices[0]) if isinstance(alias, AliasChoices) else _PREFIX + name.upper()
-
-
-def _default(name: str, value: object) -> str:
-    return "the platform's data folder" if name == "data_dir" else _shown(value, none=_NONE.get(name, ""))
-
-
-_NONE = {"keep": "forever"}
-_USER_IN_URL = re.compile(r"(://)[^/@]+@")
-_QUERY_IN_URL = re.compile(r"(://[^?\s]+\?).+")
-_SECRET_NAMES = re.compile(r"key|token|secret|password|headers|credential|^(body|form|raw|query)$", re.IGNORECASE)
-
-
-def _shown(value: object, none: str = "") -> str:
-    match value:
-        case None:
-            return none
-        case SecretStr():
-            return "…"
-        case bool():
-            return str(value).lower()
-        case tuple() | list():
-            return ", ".join(map(str, value))
-        case Mapping():
-            return str(_struck(value)) if value else ""
-        case str():
-            return str(_struck(value))
-        case _:
-            return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
-def _struck(value: Any, name: str = "") -> Any:
-    """A value without its secrets: those that their names tell, and the user's part of an address."""
-    if _SECRET_NAMES.search(name):
-        return "…"
-    match value:
-        case Mapping():
-            return {key: _struck(inner, key) for key, inner in value.items()}
-        case list() | tuple():
-            return [_struck(inner) for inner in value]
-        case str():
-            return _QUERY_IN_URL.sub(r"\1…", _USER_IN_URL.sub(r"\1…@", value))
-        case _:
-            return value
 
 
 def _refuse_unknown_names() -> None:

@@ -14,7 +14,8 @@ from sayonce.errors import InvalidSettings
 from sayonce.providers import registry
 from sayonce.providers.chat_cleaner import ChatCleanerSettings
 from sayonce.providers.vendor import Vendor
-from sayonce.settings import Settings, config_file, load, table
+from sayonce.settings import Settings, config_file, load
+from sayonce.settings_table import table
 
 SECRET = "sk-never-shown"
 
@@ -42,7 +43,7 @@ def test_the_promised_defaults() -> None:
     assert settings.data_dir.name == "sayonce"
     assert settings.keep is None
     assert settings.variants == "transcode"
-    assert settings.database == settings.data_dir / "catalog.db"
+    assert settings.database == f"sqlite:///{settings.data_dir}/catalog.db"
 
 
 def test_the_environment_beats_the_file_and_a_given_one_beats_both(monkeypatch: pytest.MonkeyPatch) -> None:

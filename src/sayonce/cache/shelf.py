@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from sayonce.audio.formats import extension
+from sayonce.audio.formats import content_type, extension
 from sayonce.cache.orders import Clip
 from sayonce.catalog.catalog import Catalog
 from sayonce.catalog.records import Asset, Blob, Lease, Spent, Use
 from sayonce.errors import BlobNotFound, StorageError, StorageUnavailable
 from sayonce.speech.requests import Owner, Scope
-from sayonce.storage.contract import Storage
+from sayonce.storage.contract import Serving, Storage
 from sayonce.storage.paths import PathTemplate
 from sayonce.telemetry.logs import get_logger
 
@@ -36,6 +36,11 @@ class Place:
 
     storage: Storage
     template: PathTemplate
+
+    def serving(self, asset: Asset) -> Serving:
+        """What the storage says of an asset's blob: new bytes have a new path, where the template sees to it."""
+        caching = "private, max-age=31536000, immutable" if self.template.names_bytes else "private, no-cache"
+        return Serving(content_type(asset.format), caching)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +176,7 @@ class Shelf:
         metadata = blob_metadata(asset, await self._catalog.identity())
         sys.audit("sayonce.keep", "checked")
         try:
-            await place.storage.write(path, clip.data, metadata)
+            await place.storage.write(path, clip.data, metadata, place.serving(asset))
         except StorageError:
             self.writable = False
             raise

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    Sequence,
     Table,
     Text,
     UniqueConstraint,
@@ -20,7 +21,7 @@ from sqlalchemy import (
 )
 
 #: The newest migration. A test holds it against the migrations' own head.
-SCHEMA_VERSION = "0003"
+SCHEMA_VERSION = "0004"
 
 metadata = MetaData(
     naming_convention={
@@ -34,7 +35,10 @@ metadata = MetaData(
 # SQLite numbers its rows by itself only in a column of type INTEGER.
 _RowId = BigInteger().with_variant(Integer, "sqlite")
 
-#: Single values of the whole catalog: its id, its secrets, the newest fence.
+#: Fences, where the database has sequences: its holders need not wait for each other's transactions.
+fences = Sequence("fences", metadata=metadata)
+
+#: Single values of the whole catalog: its id, its secrets, and where there are no sequences the newest fence.
 facts = Table(
     "facts",
     metadata,

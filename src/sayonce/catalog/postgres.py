@@ -1,0 +1,205 @@
+"""The catalog in PostgreSQL, shared by any number of replicas.
+
+Lookups run on asyncpg alone, on connections of their own, so that no transaction keeps a hit waiting. The queries'
+transactions run over SQLAlchemy at READ COMMITTED; what must not happen at once, they say themselves (`locks`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Concatenate, ParamSpec, TypeVar
+from urllib.parse import parse_qs, urlsplit
+
+import stamina
+from sqlalchemy import Connection
+from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from sayonce.catalog import schema
+from sayonce.catalog.database import Database, Lookup
+from sayonce.catalog.trouble import Trouble
+from sayonce.errors import CatalogUnavailable, InvalidSettings, MissingExtra
+
+try:
+    import asyncpg
+except ImportError as error:
+    raise MissingExtra("A catalog in PostgreSQL", extra="postgres") from error
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+_DIALECT = asyncpg_dialect()
+
+# Connections that one process opens at most: for lookups, and for transactions.
+_LOOKUPS, _TRANSACTIONS = 8, 8
+# Seconds to connect in, for a lookup, for a statement of a transaction, and for one of its connections to be free.
+_CONNECT, _LOOKUP, _STATEMENT, _TURN = 3.0, 3.0, 10.0, 10.0
+# Tries of a transaction that another kept from ending.
+_ATTEMPTS = 10
+# The transaction was one of two that waited for each other; or both made a row that may be there once.
+_COLLISIONS = {"40001", "40P01", "23505"}
+
+
+class PostgresDatabase(Database):
+    """The database at a `postgresql://` URL, as libpq reads it: `?host=/run/postgresql` is a Unix socket. An empty one
+    gets its tables; one of an older version is left to `sayonce db upgrade`, since other replicas may be at it."""
+
+    backend = "postgresql"
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._place = _place(url)
+        self._trouble = Trouble()
+        self._opening = asyncio.Lock()
+        self._lookups: asyncpg.Pool[Any] | None = None
+        self._engine = _engine(url)
+        self._reading = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+    @classmethod
+    def at(cls, url: str) -> PostgresDatabase:
+        try:
+            urlsplit(url).port
+        except ValueError as error:
+            raise InvalidSettings(
+                "DATABASE_URL cannot be read.", remedy="Write postgresql://user:password@host:5432/name"
+            ) from error
+        return cls(url)
+
+    async def look_up(self, lookup: Lookup, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
+        compiled = lookup.compiled(_DIALECT)
+        given = {**compiled.brought, **parameters}
+        with self._trouble.heeded(), self._translated():
+            pool = self._lookups or await self._open()
+            rows: Sequence[tuple[Any, ...]] = await pool.fetch(
+                compiled.text, *(given[name] for name in compiled.order), timeout=_LOOKUP
+            )
+            return rows
+
+    async def read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._transact(self._reading, query, *args, **kwargs)
+
+    async def write(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._transact(self._engine, query, *args, **kwargs)
+
+    async def note(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        # Its server may lose power while those who hold a lease do not: nothing here is worth less than the rest.
+        return await self._transact(self._engine, query, *args, **kwargs)
+
+    async def migrate(self) -> None:
+        with self._translated():
+            async with self._engine.begin() as connection:
+                await connection.run_sync(schema.upgrade, backend=self.backend)
+
+    async def version(self) -> str | None:
+        with self._translated():
+            async with self._engine.begin() as connection:
+                return await connection.run_sync(schema.version)
+
+    async def aclose(self) -> None:
+        if self._lookups is not None:
+            self._lookups.terminate()
+        await self._engine.dispose()
+
+    async def _transact(
+        self,
+        engine: AsyncEngine,
+        query: Callable[Concatenate[Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        with self._trouble.heeded(), self._translated():
+            if self._lookups is None:
+                await self._open()
+            async for attempt in stamina.retry_context(
+                on=_collided, attempts=_ATTEMPTS, wait_initial=0.005, wait_max=0.2, wait_jitter=0.02
+            ):
+                with attempt:
+                    async with engine.begin() as connection:
+                        return await connection.run_sync(query, *args, **kwargs)
+        raise AssertionError("the last attempt raises")
+
+    async def _open(self) -> asyncpg.Pool[Any]:
+        async with self._opening:
+            if self._lookups is None:
+                async with self._engine.begin() as connection:
+                    await connection.run_sync(schema.found, backend=self.backend)
+                self._lookups = await asyncpg.create_pool(
+                    self._url, min_size=0, max_size=_LOOKUPS, timeout=_CONNECT, reset=_as_it_is
+                )
+            return self._lookups
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, SQLAlchemyError, OSError) as error:
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: Exception) -> CatalogUnavailable:
+        reason, remedy = _meaning(error)
+        return CatalogUnavailable(
+            f"The catalog {self._place} cannot be used: {reason}.", backend=self.backend, remedy=remedy
+        )
+
+
+def _engine(url: str) -> AsyncEngine:
+    async def connect() -> Any:
+        return await asyncpg.connect(url, timeout=_CONNECT, command_timeout=_STATEMENT)
+
+    return create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=connect,
+        pool_size=_TRANSACTIONS,
+        max_overflow=0,
+        pool_timeout=_TURN,
+        pool_use_lifo=True,
+    )
+
+
+async def _as_it_is(_: Any) -> None:
+    """Lookups leave nothing behind on a connection: there is nothing to reset, which would be a round trip each."""
+
+
+def _collided(error: Exception) -> bool:
+    return isinstance(error, DBAPIError) and _state(error) in _COLLISIONS
+
+
+def _state(error: Exception) -> str:
+    told = error.orig if isinstance(error, DBAPIError) else error
+    return str(getattr(told, "sqlstate", None) or "")
+
+
+def _meaning(error: Exception) -> tuple[str, str]:
+    """What it was, in no words of the server's, which might quote values; and what to do."""
+    again = "It is tried again by itself."
+    state = _state(error)
+    if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
+        return "it does not answer in time", again
+    if isinstance(error, OSError):
+        return "it does not answer", f"See that it runs, and that DATABASE_URL is right. {again}"
+    told = _STATES.get(state) or _STATES.get(state[:2])
+    return told or (f"{type(error).__name__} {state}".strip(), again)
+
+
+_STATES = {
+    "08": ("the connection broke", "It is tried again by itself."),
+    "28": ("it does not accept the user or the password", "Mend DATABASE_URL."),
+    "3D": ("there is no such database", "Create it, or mend DATABASE_URL."),
+    "42501": ("the user may not do that", "Grant it the right to create and to use tables there."),
+    "53100": ("its disk is full", "Free some space there."),
+    "53": ("it has too few connections or too little memory", "Raise max_connections, or run fewer workers."),
+    "57P": ("it is starting or stopping", "It is tried again by itself."),
+    "57": ("it is starting or stopping, or took too long", "It is tried again by itself."),
+    "25006": ("it is read-only", "Name the primary in DATABASE_URL."),
+}
+
+
+def _place(url: str) -> str:
+    """The database for people: no user, no password."""
+    parts = urlsplit(url)
+    host = parts.hostname or parse_qs(parts.query).get("host", ["localhost"])[0]
+    port = f":{parts.port}" if parts.port else ""
+    return f"postgresql://{host}{port}{parts.path}"
