@@ -39,6 +39,7 @@ from sayonce.settings import VENDORS, Settings, environment
 from sayonce.speech.cleaning import Cleaner
 from sayonce.storage import registry as storages
 from sayonce.storage.contract import Storage
+from sayonce.storage.guarded import Guarded
 from sayonce.storage.paths import PathTemplate
 from sayonce.telemetry.events import TextNames
 from sayonce.telemetry.logs import get_logger
@@ -221,7 +222,7 @@ def _unconfigured(name: str, speakers: Mapping[str, Provider]) -> InvalidSetting
 
 def _storages(settings: Settings) -> dict[str, Storage]:
     return {
-        name: storages.make(*_part(name, table, "backend", storages.known()))
+        name: Guarded(storages.make(*_part(name, table, "backend", storages.known())), settings.storage_patience)
         for name, table in settings.all_storages.items()
     }
 

@@ -186,6 +186,14 @@ class Settings(BaseSettings):
     storages: Table = Field(
         {}, description="Where audio rests: a table a name or URL, with `backend` or `url`, and its settings."
     )
+    storage_patience: float = Field(
+        5.0, gt=0, description="How long a hit waits for its storage before the text is spoken anew instead."
+    )
+    delivery: Literal["gateway", "storage"] = Field(
+        "gateway",
+        description="Who serves `/audio/…`: the gateway, or by a redirect the storage or the CDN before it, where it"
+        " has an address of its own.",
+    )
     aws_endpoint_url: str | None = _theirs("AWS_ENDPOINT_URL", "Where S3 is, if not at Amazon.")
     aws_access_key_id: str | None = _theirs("AWS_ACCESS_KEY_ID", "The id of S3's key.")
     aws_secret_access_key: SecretStr | None = _theirs("AWS_SECRET_ACCESS_KEY", "S3's key.")

@@ -91,6 +91,20 @@ class Shelf:
             raise unreachable
         return None
 
+    async def address(self, asset: Asset, seconds: float) -> str | None:
+        """Where whoever has it can fetch the asset from its storage itself, for about so many seconds; None where no
+        storage of it gives such an address."""
+        for blob in asset.blobs:
+            storage = self._storages.get(blob.storage)
+            try:
+                address = None if storage is None else await storage.url(blob.path, seconds)
+            except StorageError as error:
+                _log.warning("address.none", storage=blob.storage, error=error.code)
+                continue
+            if address is not None:
+                return address
+        return None
+
     async def keep(self, lease: Lease, clip: Clip, berth: Berth, spent: Spent | None, *, alone: bool) -> Clip:
         """Keeps a clip under its lease; with `alone`, in place of all that is kept of its recipe. FenceLost where
         the lease is another's by now, and StorageError: then nothing has changed."""

@@ -20,8 +20,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from sayonce.catalog import schema
 from sayonce.catalog.database import Database, Lookup
-from sayonce.catalog.trouble import Trouble
 from sayonce.errors import CatalogUnavailable, InvalidSettings, MissingExtra
+from sayonce.resting import Resting
 
 try:
     import asyncpg
@@ -52,7 +52,7 @@ class PostgresDatabase(Database):
     def __init__(self, url: str) -> None:
         self._url = url
         self._place = _place(url)
-        self._trouble = Trouble()
+        self._resting = Resting()
         self._opening = asyncio.Lock()
         self._lookups: asyncpg.Pool[Any] | None = None
         self._engine = _engine(url)
@@ -71,7 +71,7 @@ class PostgresDatabase(Database):
     async def look_up(self, lookup: Lookup, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
         compiled = lookup.compiled(_DIALECT)
         given = {**compiled.brought, **parameters}
-        with self._trouble.heeded(), self._translated():
+        with self._resting.heeded(), self._translated():
             pool = self._lookups or await self._open()
             rows: Sequence[tuple[Any, ...]] = await pool.fetch(
                 compiled.text, *(given[name] for name in compiled.order), timeout=_LOOKUP
@@ -110,7 +110,7 @@ class PostgresDatabase(Database):
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        with self._trouble.heeded(), self._translated():
+        with self._resting.heeded(), self._translated():
             if self._lookups is None:
                 await self._open()
             async for attempt in stamina.retry_context(

@@ -25,8 +25,8 @@ from sqlalchemy.exc import DBAPIError
 from sayonce.catalog import schema
 from sayonce.catalog.database import Database, Lookup
 from sayonce.catalog.tables import SCHEMA_VERSION
-from sayonce.catalog.trouble import Trouble
 from sayonce.errors import CatalogUnavailable, InvalidSettings
+from sayonce.resting import Resting
 from sayonce.telemetry.logs import get_logger
 
 T = TypeVar("T")
@@ -94,10 +94,10 @@ class _Thread:
         self._path = path
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._link: _Link | None = None
-        self._trouble = Trouble()
+        self._resting = Resting()
 
     async def run(self, job: Callable[[_Link], T]) -> T:
-        with self._trouble.heeded():
+        with self._resting.heeded():
             return await asyncio.get_running_loop().run_in_executor(self._pool, self._work, job)
 
     async def aclose(self) -> None:
