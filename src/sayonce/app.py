@@ -83,7 +83,7 @@ async def running(settings: Settings, clock: Clock = time.time) -> AsyncIterator
     async with AsyncExitStack() as stack:
         catalog = Catalog(connect(settings.database), clock)
         stack.push_async_callback(catalog.aclose)
-        places = _storages(settings)
+        places = _storages(settings, catalog)
         for place in places.values():
             stack.push_async_callback(place.aclose)
         speakers, missing = _upstreams(settings)
@@ -220,11 +220,14 @@ def _unconfigured(name: str, speakers: Mapping[str, Provider]) -> InvalidSetting
     )
 
 
-def _storages(settings: Settings) -> dict[str, Storage]:
-    return {
-        name: Guarded(storages.make(*_part(name, table, "backend", storages.known())), settings.storage_patience)
-        for name, table in settings.all_storages.items()
-    }
+def _storages(settings: Settings, catalog: Catalog) -> dict[str, Storage]:
+    made = {}
+    for name, table in settings.all_storages.items():
+        _, backend, given = _part(name, table, "backend", storages.known())
+        if backend == "database":
+            given = {**given, "rows": catalog.bytes}
+        made[name] = Guarded(storages.make(name, backend, given), settings.storage_patience)
+    return made
 
 
 def _home(settings: Settings, places: Mapping[str, Storage]) -> Storage:

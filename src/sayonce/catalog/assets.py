@@ -118,10 +118,11 @@ def add_use(connection: Connection, content_hash: bytes, use: Use, now: float) -
                 "speaker": use.speaker,
                 "at": now,
                 "keep_until": use.keep_until,
+                "sliding": use.sliding,
                 "pinned": use.pinned,
             },
             key=["content_hash", "kind", "name", "sequence"],
-            replace=["speaker", "at", "keep_until", "pinned"],
+            replace=["speaker", "at", "keep_until", "sliding", "pinned"],
         )
     )
     renew_until(connection, content_hash)

@@ -27,6 +27,7 @@ from sayonce.catalog.records import (
     UsageKey,
     Use,
 )
+from sayonce.catalog.stored import StoredBytes
 from sayonce.speech.requests import Owner
 
 #: How long change-log entries stay, in seconds: who read nothing for half of that must forget everything.
@@ -40,6 +41,8 @@ class Catalog:
         self._database = database
         self._clock = clock
         self._identity: str | None = None
+        #: The bytes of blobs whose storage is this database.
+        self.bytes = StoredBytes(database, clock)
 
     # ── assets ───────────────────────────────────────────────────────────────────────────────────
 

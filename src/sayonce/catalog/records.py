@@ -64,6 +64,8 @@ class Use:
     sequence: int = 0
     speaker: str | None = None
     keep_until: float | None = None
+    #: For how many seconds more each hit lets it be kept; None: none does.
+    sliding: float | None = None
     pinned: bool = False
 
 

@@ -34,6 +34,8 @@ metadata = MetaData(
 
 # SQLite numbers its rows by itself only in a column of type INTEGER.
 _RowId = BigInteger().with_variant(Integer, "sqlite")
+# In the order of its bytes, which is SQLite's own.
+_Path = Text().with_variant(Text(collation="C"), "postgresql")
 
 #: Fences, where the database has sequences: its holders need not wait for each other's transactions.
 fences = Sequence("fences", metadata=metadata)
@@ -71,8 +73,8 @@ assets = Table(
     Column("transcoded", Boolean, nullable=False),
     Column("flags", Text, nullable=False),  # comma-separated: implausible
     Column("made_at", Float, nullable=False),
-    Column("until", Float),  # NULL is forever; the longest of its uses
-    Column("used_at", Float, nullable=False),
+    Column("until", Float, index=True),  # NULL is forever; the longest of its uses
+    Column("used_at", Float, nullable=False, index=True),
     Column("hits", BigInteger, nullable=False),
     Column("cost_micros", BigInteger),  # NULL where no price is known
     UniqueConstraint("recipe_hash", "format"),
@@ -87,8 +89,20 @@ blobs = Table(
     Column("storage", Text, nullable=False),
     Column("path", Text, nullable=False),
     Column("digest", LargeBinary, nullable=False),
-    Column("until", Float),
+    Column("until", Float, index=True),
     UniqueConstraint("storage", "path"),
+)
+
+#: The bytes of blobs whose storage is this database.
+stored = Table(
+    "stored",
+    metadata,
+    Column("storage", Text, primary_key=True),
+    Column("path", _Path, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+    Column("metadata", Text, nullable=False),  # JSON
+    Column("size", BigInteger, nullable=False),
+    Column("modified", Float, nullable=False),
 )
 
 #: Why an asset is kept. `request` holds what is yet to be made.
@@ -102,7 +116,8 @@ uses = Table(
     Column("sequence", Integer, nullable=False),
     Column("speaker", Text),
     Column("at", Float, nullable=False),
-    Column("keep_until", Float),
+    Column("keep_until", Float, index=True),
+    Column("sliding", Float),  # each hit lets it be kept for so many seconds more; NULL: none does
     Column("pinned", Boolean, nullable=False),
     Column("request", Text),
     UniqueConstraint("content_hash", "kind", "name", "sequence"),

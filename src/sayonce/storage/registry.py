@@ -12,6 +12,7 @@ from sayonce.storage.contract import Storage
 
 #: Those of this package, each with its module and class.
 OURS = {
+    "database": "sayonce.storage.database:DatabaseStorage",
     "databricks": "sayonce.storage.databricks:DatabricksStorage",
     "gcs": "sayonce.storage.gcs:GcsStorage",
     "local": "sayonce.storage.local:LocalStorage",
