@@ -221,7 +221,7 @@ def _unconfigured(name: str, speakers: Mapping[str, Provider]) -> InvalidSetting
 
 
 def _storages(settings: Settings, catalog: Catalog) -> dict[str, Storage]:
-    made = {}
+    made: dict[str, Storage] = {}
     for name, table in settings.all_storages.items():
         _, backend, given = _part(name, table, "backend", storages.known())
         if backend == "database":

@@ -1,4 +1,5 @@
-"""A part in trouble is left alone for a moment; then one caller tries it, while all others go on without it."""
+"""A part that kept somebody waiting for nothing is left alone for a moment; then one caller tries it, while all others
+go on without it."""
 
 from __future__ import annotations
 
@@ -8,8 +9,9 @@ from contextlib import contextmanager
 
 from sayonce.errors import CatalogUnavailable, StorageUnavailable
 
-# For how long a part that failed is left alone, in seconds.
-_PAUSE = 1.0
+# For how long such a part is left alone, in seconds, and after what waiting. What fails at once may be asked at once:
+# it costs nothing, and one failure must not keep others from what is kept.
+_PAUSE, _LONG = 1.0, 0.25
 
 
 class Resting:
@@ -23,16 +25,18 @@ class Resting:
 
     @contextmanager
     def heeded(self) -> Iterator[None]:
-        """Asks what is asked inside, unless the part just failed: then its error is raised again, at once."""
-        failed = self._failed
+        """Asks the part what is asked inside, unless it rests: then its last error is raised again, at once."""
+        failed, began = self._failed, self._clock()
         if failed is not None:
-            if self._tried or self._clock() - self._failed_at < _PAUSE:
+            if self._tried or began - self._failed_at < _PAUSE:
                 raise type(failed)(failed.message, backend=failed.backend, remedy=failed.remedy)
             self._tried = True
         try:
             yield
         except (CatalogUnavailable, StorageUnavailable) as error:
-            self._failed, self._failed_at = error, self._clock()
+            now = self._clock()
+            if failed is not None or now - began >= _LONG:
+                self._failed, self._failed_at = error, now
             raise
         except Exception:
             self._failed = None  # it answered

@@ -290,7 +290,7 @@ class Settings(BaseSettings):
     @property
     def all_storages(self) -> Table:
         """The configured storages, each with its backend and what the settings know of that; the local one, and the
-        one whose URL stands in `storage`, are implied. A storage that is known by its URL alone has it as its name."""
+        one whose URL stands in `storage`, are implied. Who is known by a URL alone has it as a name."""
         tables: Table = {"local": {"backend": "local", "root": str(self.data_dir / "audio")}}
         if "://" in self.storage:
             tables[self.storage] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -14,11 +13,11 @@ from sayonce.testing.catalogs import CatalogContract, Connect
 
 class TestSqlite(CatalogContract):
     @pytest.fixture
-    async def connect(self, tmp_path: Path) -> AsyncIterator[Connect]:
-        yield lambda: SqliteDatabase(tmp_path / "catalog.db")
+    def connect(self, tmp_path: Path) -> Connect:
+        return lambda: SqliteDatabase(tmp_path / "catalog.db")
 
 
 class TestPostgres(CatalogContract):
     @pytest.fixture
-    async def connect(self, postgres: str) -> AsyncIterator[Connect]:
-        yield lambda: PostgresDatabase(postgres)
+    def connect(self, postgres: str) -> Connect:
+        return lambda: PostgresDatabase(postgres)

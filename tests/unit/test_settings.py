@@ -301,6 +301,7 @@ def _another(name: str) -> str:
     """A value that is not the default."""
     fixed = {
         "variants": "native",
+        "delivery": "storage",
         "log_level": "debug",
         "log_format": "json",
         "keep_text": "false",

@@ -57,7 +57,10 @@ class AudioDoor(Door):
         if ext in _TIMINGS:
             estimate = self.gateway.settings.estimate_timings
             return _timings(asset, marks_of(asset, asset.text or "", estimate=estimate), ext, keeping())
-        if self.gateway.settings.delivery == "storage" and (there := await self._elsewhere(asset, signed)) is not None:
+        if (
+            self.gateway.settings.delivery == "storage"
+            and (there := await self._elsewhere(asset, signed)) is not None
+        ):
             return there
         if clip is None and (clip := await self.gateway.shelf.fetch(asset)) is None:
             raise links.not_there()

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Concatenate, NamedTuple, ParamSpec, TypeVar, cast
+from typing import Any, ClassVar, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Dialect, Select
-from sqlalchemy.sql.compiler import SQLCompiler
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -37,7 +36,7 @@ class Lookup:
         """It in the words of a dialect."""
         known = self._compiled.get(dialect.name)
         if known is None:
-            fresh = cast(SQLCompiler, self.statement.compile(dialect=dialect))
+            fresh = self.statement.compile(dialect=dialect)
             known = Compiled(str(fresh), fresh.params, tuple(fresh.positiontup or ()))
             self._compiled[dialect.name] = known
         return known

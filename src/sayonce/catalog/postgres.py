@@ -13,9 +13,9 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import stamina
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Dialect, event
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from sayonce.catalog import schema
@@ -31,7 +31,7 @@ except ImportError as error:
 T = TypeVar("T")
 P = ParamSpec("P")
 
-_DIALECT = asyncpg_dialect()
+_DIALECT: Dialect = asyncpg_dialect()  # type: ignore[no-untyped-call]
 
 # Connections that one process opens at most: for lookups, and for transactions.
 _LOOKUPS, _TRANSACTIONS = 8, 8
@@ -44,8 +44,8 @@ _COLLISIONS = {"40001", "40P01", "23505"}
 
 
 class PostgresDatabase(Database):
-    """The database at a `postgresql://` URL, as libpq reads it: `?host=/run/postgresql` is a Unix socket. An empty one
-    gets its tables; one of an older version is left to `sayonce db upgrade`, since other replicas may be at it."""
+    """The database at a `postgresql://` URL, as libpq reads it: `?host=/run/postgresql` is a Unix socket. An empty
+    one gets its tables; one of an older version is left to `sayonce db upgrade`: other replicas may be at it."""
 
     backend = "postgresql"
 
@@ -61,7 +61,7 @@ class PostgresDatabase(Database):
     @classmethod
     def at(cls, url: str) -> PostgresDatabase:
         try:
-            urlsplit(url).port
+            _place(url)
         except ValueError as error:
             raise InvalidSettings(
                 "DATABASE_URL cannot be read.", remedy="Write postgresql://user:password@host:5432/name"
@@ -149,7 +149,7 @@ def _engine(url: str) -> AsyncEngine:
     async def connect() -> Any:
         return await asyncpg.connect(url, timeout=_CONNECT, command_timeout=_STATEMENT)
 
-    return create_async_engine(
+    engine = create_async_engine(
         "postgresql+asyncpg://",
         async_creator=connect,
         pool_size=_TRANSACTIONS,
@@ -157,6 +157,14 @@ def _engine(url: str) -> AsyncEngine:
         pool_timeout=_TURN,
         pool_use_lifo=True,
     )
+    event.listen(engine.sync_engine, "checkout", _must_be_open)
+    return engine
+
+
+def _must_be_open(connection: Any, *_: object) -> None:
+    """The server closes connections when it restarts; the pool then makes another."""
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError
 
 
 async def _as_it_is(_: Any) -> None:

@@ -17,8 +17,8 @@ OURS = {
 
 
 def connect(url: str) -> Database:
-    """The database at an address, not opened yet. InvalidSettings where it is no such address, MissingExtra where what
-    it needs is not installed."""
+    """The database at an address, not opened yet. InvalidSettings where it is no such address, MissingExtra where
+    what it needs is not installed."""
     scheme = url.partition("://")[0]
     if scheme not in OURS:
         raise InvalidSettings(

@@ -85,12 +85,13 @@ blobs = Table(
     "blobs",
     metadata,
     Column("id", _RowId, primary_key=True, autoincrement=True),
-    Column("asset", _RowId, ForeignKey("assets.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("asset", _RowId, ForeignKey("assets.id", ondelete="CASCADE"), nullable=False),
     Column("storage", Text, nullable=False),
     Column("path", Text, nullable=False),
     Column("digest", LargeBinary, nullable=False),
     Column("until", Float, index=True),
     UniqueConstraint("storage", "path"),
+    Index(None, "asset", "storage", "path", unique=True),
 )
 
 #: The bytes of blobs whose storage is this database.

@@ -21,9 +21,7 @@ def upsert(
     return upserted
 
 
-def accumulate(
-    connection: Connection, table: Table, *, key: Sequence[str], add: Sequence[str]
-) -> Executable:
+def accumulate(connection: Connection, table: Table, *, key: Sequence[str], add: Sequence[str]) -> Executable:
     """Inserts the rows that it is executed with, or adds their columns in `add` to those of the row of that key."""
     statement = _insert[connection.dialect.name](table)
     sums = {name: table.c[name] + statement.excluded[name] for name in add}

@@ -23,8 +23,8 @@ class StoredBlob:
 
 @dataclass(frozen=True, slots=True)
 class LifecycleRule:
-    """What a bucket does by itself with a blob that is so many days old: it moves it to a cheaper class of storage, in
-    the backend's own word, or deletes it (None)."""
+    """What a bucket does by itself with a blob that is so many days old: it moves it to a cheaper class of storage,
+    in the backend's own word, or deletes it (None)."""
 
     days: int
     to: str | None

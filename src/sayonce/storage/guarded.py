@@ -11,12 +11,13 @@ from sayonce.storage.contract import PLAIN, LifecycleRule, Serving, Storage, Sto
 
 
 class Guarded(Storage):
-    """`storage`, but that a read takes no longer than `patience` seconds, and that one which just failed is left alone
-    for a moment. Its listings and its upkeep are nobody's who waits."""
+    """`storage`, but that a read takes no longer than `patience` seconds, and that one which just failed is left
+    alone for a moment. Its listings and its upkeep are nobody's who waits."""
+
+    backend = "guarded"
 
     def __init__(self, storage: Storage, patience: float) -> None:
         self.name = storage.name
-        self.backend = storage.backend  # type: ignore[misc] - each stands for one storage
         self._storage = storage
         self._patience = patience
         self._resting = Resting()
@@ -37,7 +38,7 @@ class Guarded(Storage):
             except TimeoutError as error:
                 raise StorageUnavailable(
                     f"The storage '{self.name}' did not answer within {self._patience:g} seconds.",
-                    backend=self.backend,
+                    backend=self._storage.backend,
                     remedy="It is tried again by itself.",
                 ) from error
 

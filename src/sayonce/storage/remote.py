@@ -31,8 +31,8 @@ _ATTEMPTS, _FIRST_PAUSE = 3, 0.1
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """Where in its backend a storage is, and how long it is waited for. `prefix` is empty or ends in a slash; `timeout`
-    is in seconds, of one try."""
+    """Where in its backend a storage is, and how long it is waited for. `prefix` is empty or ends in a slash;
+    `timeout` is in seconds, of one try."""
 
     place: str  # for people: s3://bucket/prefix
     prefix: str = ""

@@ -1,10 +1,10 @@
-"""The contract suite of databases under the catalog: subclass it, give it your database, and it tests what the catalog
-promises on it.
+"""The contract suite of databases under the catalog: subclass it, give it your database, and it tests what the
+catalog promises on it.
 
 class TestMine(CatalogContract):
     @pytest.fixture
-    async def connect(self) -> AsyncIterator[Connect]:
-        yield lambda: MyDatabase(…)
+    def connect(self) -> Connect:
+        return lambda: MyDatabase(…)
 """
 
 from __future__ import annotations
@@ -92,10 +92,9 @@ class CatalogContract:
     """What holds on every database."""
 
     @pytest.fixture
-    async def connect(self) -> AsyncIterator[Connect]:
+    def connect(self) -> Connect:
         """Connects to your database, which is empty at first, each time anew."""
         raise NotImplementedError("give the suite a database")
-        yield
 
     @pytest.fixture
     async def catalogs(self, connect: Connect) -> AsyncIterator[tuple[Catalog, ...]]:
@@ -143,7 +142,7 @@ class CatalogContract:
         kept = asset("a")
         for keep_until, lives in ((100.0, 100.0), (50.0, 100.0), (None, None), (20.0, None)):
             await self.land(catalog, kept, Use("request", name=str(keep_until), keep_until=keep_until))
-            found = await catalog._database.read(_until, kept.content_hash)  # noqa: SLF001 - as it is written
+            found = await catalog._database.read(_until, kept.content_hash)
             assert found == lives
 
     async def test_a_refresh_alone_replaces_every_variant(self, catalog: Catalog) -> None:
@@ -221,7 +220,7 @@ class CatalogContract:
 
         await asyncio.gather(*(fly(catalog, str(n)) for n in range(10) for catalog in catalogs for _ in range(2)))
         assert landed == 10
-        assert await catalogs[0]._database.read(_spent) == 10 * 75  # noqa: SLF001
+        assert await catalogs[0]._database.read(_spent) == 10 * 75
 
     async def test_fences_rise(self, catalogs: tuple[Catalog, ...]) -> None:
         fences = []
@@ -352,9 +351,7 @@ class CatalogContract:
                 await asyncio.sleep(0)
 
         watching = asyncio.create_task(watch())
-        await asyncio.gather(
-            *(catalogs[n % 3]._database.write(_slow_change, str(n)) for n in range(60))  # noqa: SLF001
-        )
+        await asyncio.gather(*(catalogs[n % 3]._database.write(_slow_change, str(n)) for n in range(60)))
         done.set()
         await watching
         assert sorted(seen) == list(range(60))

@@ -15,6 +15,8 @@ def upgrade() -> None:
     op.add_column("uses", sa.Column("sliding", sa.Float(), nullable=True))
     for table, column in _INDEXES:
         op.create_index(op.f(f"ix_{table}_{column}"), table, [column])
+    op.create_index(op.f("ix_blobs_asset_storage_path"), "blobs", ["asset", "storage", "path"], unique=True)
+    op.drop_index(op.f("ix_blobs_asset"), "blobs")
     op.create_table(
         "stored",
         sa.Column("storage", sa.Text(), nullable=False),
