@@ -1,5 +1,5 @@
-"""A part that kept somebody waiting for nothing is left alone for a moment; then one caller tries it, while all others
-go on without it."""
+"""A part that kept somebody waiting for nothing is left alone for a moment; then one caller tries it, while all
+others go on without it."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import sqlite3
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from sqlalchemy.dialects import sqlite
@@ -60,13 +61,11 @@ async def test_on_postgres(name: str, postgres: str, postgres_server: PostgresSe
     database = PostgresDatabase(postgres)
     await database.migrate()
     await database.aclose()
-    where = postgres.rpartition("/")[2].partition("?")[0]
+    where = urlsplit(postgres).path.lstrip("/")
     compiled = LOOKUPS[name].compiled(asyncpg_dialect())  # type: ignore[no-untyped-call]
     # Its tables are empty, and an empty table is read whole unless that is made dear.
-    asked = (
-        f"SET enable_seqscan = off; SET enable_bitmapscan = off; EXPLAIN (GENERIC_PLAN, FORMAT JSON) {compiled.text}"
-    )
-    plan = json.loads(postgres_server.run(asked, where))
+    dear = "SET enable_seqscan = off; SET enable_bitmapscan = off;"
+    plan = json.loads(postgres_server.run(f"{dear} EXPLAIN (GENERIC_PLAN, FORMAT JSON) {compiled.text}", where))
     scans = list(_scans(plan[0]["Plan"]))
     assert scans
     for scan in scans:
