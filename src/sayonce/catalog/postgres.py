@@ -33,10 +33,10 @@ P = ParamSpec("P")
 
 _DIALECT: Dialect = asyncpg_dialect()  # type: ignore[no-untyped-call]
 
-# Connections that one process opens at most: for lookups, and for transactions.
-_LOOKUPS, _TRANSACTIONS = 8, 8
-# Seconds to connect in, for a lookup, for a statement of a transaction, and for one of its connections to be free.
-_CONNECT, _LOOKUP, _STATEMENT, _TURN = 3.0, 3.0, 10.0, 10.0
+# Connections that one process opens at most: for lookups, and for each of two kinds of transactions.
+_LOOKUPS, _TRANSACTIONS = 8, 6
+# Seconds to connect in, for what a request waits for, for any other statement, and for a connection to be free.
+_CONNECT, _WAITED_FOR, _STATEMENT, _TURN = 3.0, 3.0, 30.0, 10.0
 # Tries of a transaction that another kept from ending.
 _ATTEMPTS = 10
 # The transaction was one of two that waited for each other; or both made a row that may be there once.
@@ -55,7 +55,7 @@ class PostgresDatabase(Database):
         self._resting = Resting()
         self._opening = asyncio.Lock()
         self._lookups: asyncpg.Pool[Any] | None = None
-        self._engine = _engine(url)
+        self._engine, self._noting = _engine(url, _STATEMENT), _engine(url, _WAITED_FOR)
         self._reading = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
     @classmethod
@@ -74,7 +74,7 @@ class PostgresDatabase(Database):
         with self._resting.heeded(), self._translated():
             pool = self._lookups or await self._open()
             rows: Sequence[tuple[Any, ...]] = await pool.fetch(
-                compiled.text, *(given[name] for name in compiled.order), timeout=_LOOKUP
+                compiled.text, *(given[name] for name in compiled.order), timeout=_WAITED_FOR
             )
             return rows
 
@@ -85,8 +85,8 @@ class PostgresDatabase(Database):
         return await self._transact(self._engine, query, *args, **kwargs)
 
     async def note(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        # Its server may lose power while those who hold a lease do not: nothing here is worth less than the rest.
-        return await self._transact(self._engine, query, *args, **kwargs)
+        # As durable as the rest: its server may lose power while those who hold a lease do not.
+        return await self._transact(self._noting, query, *args, **kwargs)
 
     async def migrate(self) -> None:
         with self._translated():
@@ -102,6 +102,7 @@ class PostgresDatabase(Database):
         if self._lookups is not None:
             self._lookups.terminate()
         await self._engine.dispose()
+        await self._noting.dispose()
 
     async def _transact(
         self,
@@ -145,9 +146,9 @@ class PostgresDatabase(Database):
         )
 
 
-def _engine(url: str) -> AsyncEngine:
+def _engine(url: str, patience: float) -> AsyncEngine:
     async def connect() -> Any:
-        return await asyncpg.connect(url, timeout=_CONNECT, command_timeout=_STATEMENT)
+        return await asyncpg.connect(url, timeout=_CONNECT, command_timeout=patience)
 
     engine = create_async_engine(
         "postgresql+asyncpg://",
