@@ -68,8 +68,8 @@ class Database(ABC):
 
     @abstractmethod
     async def note(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """As `write`, for what a request waits for; and a power cut may undo it, since it means nothing after one, such
-        as a lease."""
+        """As `write`, for what a request waits for; and a power cut may undo it, since it means nothing after
+        one, such as a lease."""
 
     @abstractmethod
     async def version(self) -> str | None:
