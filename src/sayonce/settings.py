@@ -6,12 +6,9 @@ Defaults < `sayonce.toml` < environment (`SAYONCE_…`, and vendors' own names f
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import tomllib
-from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -29,6 +26,7 @@ from pydantic_settings import (
 
 from sayonce.errors import InvalidSettings
 from sayonce.redaction import shown
+from sayonce.settings_reading import decoded, path, refuse_unknown_names, why
 from sayonce.storage.paths import DEFAULT as DEFAULT_PATH
 from sayonce.storage.registry import backend_of
 from sayonce.units import listed, size, span
@@ -211,6 +209,21 @@ class Settings(BaseSettings):
     )
     path_template: str = Field(DEFAULT_PATH, description="The path of new audio in its storage.")
     keep: Span = Field(None, description="How long audio is kept: `forever`, or `30d`, `12h`, `5m`.")
+    keep_sliding: bool = Field(False, description="Whether that is after its last use, instead of after it was made.")
+    caching: bool = Field(True, description="Whether what is spoken is kept at all.")
+    tier: str = Field(
+        "", description="A storage in front of that, by its name or URL, for a short while: `database://`, say."
+    )
+    tier_keep: Annotated[float, BeforeValidator(span), Field(gt=0)] = Field(
+        300.0, description="How long it holds what was just spoken or asked for."
+    )
+    tier_sliding: bool = Field(False, description="Whether that is after its last use.")
+    max_entries: int | None = Field(None, ge=0, description="How many assets upkeep leaves; none: all.")
+    max_bytes: Size | None = Field(None, description="How much audio upkeep leaves; none: all.")
+    upkeep: bool = Field(True, description="Whether upkeep runs by itself, once an hour over all processes.")
+    sweep_most: int = Field(
+        1_000, ge=0, description="Above how many blobs that no row names upkeep leaves them to `--sweep-all`."
+    )
     keep_text: bool = Field(True, description="Whether the catalog keeps the spoken texts.")
     variants: Literal["transcode", "native"] = Field(
         "transcode",
@@ -246,7 +259,7 @@ class Settings(BaseSettings):
         for name in tables:
             if not _NAME.fullmatch(name) and "://" not in name:
                 raise ValueError(f"the name {name!r} must be of lower-case letters, digits, '-' and '_'")
-        return {name: {key: _decoded(value) for key, value in table.items()} for name, table in tables.items()}
+        return {name: {key: decoded(value) for key, value in table.items()} for name, table in tables.items()}
 
     @classmethod
     def settings_customise_sources(
@@ -292,8 +305,9 @@ class Settings(BaseSettings):
         """The configured storages, each with its backend and what the settings know of that; the local one, and the
         one whose URL stands in `storage`, are implied. Who is known by a URL alone has it as a name."""
         tables: Table = {"local": {"backend": "local", "root": str(self.data_dir / "audio")}}
-        if "://" in self.storage:
-            tables[self.storage] = {}
+        for address in (self.storage, self.tier):
+            if "://" in address:
+                tables[address] = {}
         for name, table in self.storages.items():
             tables[name] = tables.get(name, {}) | table
         return {name: self._stored(name, table) for name, table in tables.items()}
@@ -309,12 +323,12 @@ class Settings(BaseSettings):
 
 def load(**overrides: object) -> Settings:
     """The settings of this process. InvalidSettings, naming each one that is wrong, where they are not right."""
-    _refuse_unknown_names()
+    refuse_unknown_names({_PREFIX + name.upper() for name in Settings.model_fields}, _PREFIX)
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
         wrong = error.errors(include_input=False, include_url=False)
-        lines = "".join(f"\n  {_path(each['loc'])}: {_why(each)}" for each in wrong)
+        lines = "".join(f"\n  {path(each['loc'])}: {why(each, list(Settings.model_fields))}" for each in wrong)
         raise InvalidSettings(
             f"Settings are wrong ({config_file() or 'no settings file'}; docs/settings.md tells of them all):{lines}"
         ) from error
@@ -343,40 +357,5 @@ def environment(name: str) -> str:
     return str(alias.choices[0]) if isinstance(alias, AliasChoices) else _PREFIX + name.upper()
 
 
-def _refuse_unknown_names() -> None:
-    known = {_PREFIX + name.upper() for name in Settings.model_fields} | {f"{_PREFIX}CONFIG"}
-    tables = {f"{_PREFIX}UPSTREAMS", f"{_PREFIX}STORAGES", f"{_PREFIX}VOICES", f"{_PREFIX}CLEANER"}
-    for name in os.environ:
-        whole, nested, _ = name.upper().partition("__")
-        if not whole.startswith(_PREFIX) or (whole in known and (not nested or whole in tables)):
-            continue
-        near = get_close_matches(whole, known, n=1, cutoff=0.7)
-        raise InvalidSettings(
-            f"The environment names a setting that there is not: {name}.",
-            remedy=f"Did you mean {near[0]}?" if near else "docs/settings.md tells of them all.",
-        )
-
-
-def _decoded(value: Any) -> Any:
-    """A list or a table that the environment could only give as JSON."""
-    if isinstance(value, str) and value[:1] in ("[", "{"):
-        try:
-            return json.loads(value)
-        except ValueError:
-            return value
-    return value
-
-
 def _given(**values: object) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _path(location: tuple[int | str, ...]) -> str:
-    return ".".join(map(str, location))
-
-
-def _why(wrong: Mapping[str, Any]) -> str:
-    if wrong["type"] == "extra_forbidden":
-        near = get_close_matches(str(wrong["loc"][-1]), list(Settings.model_fields), n=1)
-        return "there is no such setting" + (f"; did you mean '{near[0]}'?" if near else "")
-    return str(wrong["msg"]).removeprefix("Value error, ").rstrip(".")

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 
 from sayonce.audio.formats import content_type, extension
 from sayonce.cache.orders import Clip
+from sayonce.cache.tier import Tier
 from sayonce.catalog.catalog import Catalog
 from sayonce.catalog.records import Asset, Blob, Lease, Spent, Use
 from sayonce.errors import BlobNotFound, StorageError, StorageUnavailable
@@ -36,6 +37,8 @@ class Place:
 
     storage: Storage
     template: PathTemplate
+    #: What stands in front of the storage, if anything does.
+    tier: Tier | None = None
 
     def serving(self, asset: Asset) -> Serving:
         """What the storage says of an asset's blob: new bytes have a new path, where the template sees to it."""
@@ -77,13 +80,16 @@ class Shelf:
         """The asset with its bytes, from the first of its blobs that has them. None where every one is definitely
         gone or broken: then its row is gone, too. StorageUnavailable where that cannot be told."""
         unreachable: StorageError | None = None
-        for blob in asset.blobs:
+        tier = self._place.tier
+        for blob in asset.blobs if tier is None else tier.in_order(asset.blobs):
             try:
                 data = await self._read(blob)
             except StorageError as error:
                 unreachable = error
                 continue
             if data is not None:
+                if tier is not None:
+                    tier.read(asset, blob)
                 return Clip(asset, data)
             _log.warning("blob.lost", storage=blob.storage, path=blob.path)
             await self._catalog.drop_blob(asset.content_hash, blob)
@@ -145,6 +151,19 @@ class Shelf:
         await self._delete(orphans)
         return stored
 
+    async def warm(self, remembered: Callable[[bytes], Clip | None]) -> None:
+        """Puts copies of what had to be read from behind the tier into it again, as far as it is `remembered`."""
+        tier = self._place.tier
+        for asset in [] if tier is None else tier.missed():
+            clip = remembered(asset.content_hash)
+            if tier is not None and clip is not None and clip.asset.digest == asset.digest:
+                for blob in await self._copy(tier, clip):
+                    await self._catalog.shelve(asset.content_hash, blob)
+
+    async def discard(self, orphans: Iterable[Blob]) -> None:
+        """Deletes blobs that no row names any more."""
+        await self._delete(orphans)
+
     async def remove(self, content_hash: bytes, tenant: str, may: Callable[[Owner], bool]) -> bool:
         """Removes every variant of a content hash's recipe, and keeps a flight that is making it from landing.
         Whether there was anything of that tenant's that it `may` have."""
@@ -186,7 +205,7 @@ class Shelf:
 
     async def _store(self, clip: Clip, path: str | None = None) -> Clip:
         place, asset = self._place, clip.asset
-        path = path or place.template.render(path_fields(asset))
+        elsewhere, path = path is not None, path or place.template.render(path_fields(asset))
         metadata = blob_metadata(asset, await self._catalog.identity())
         sys.audit("sayonce.keep", "checked")
         try:
@@ -195,8 +214,14 @@ class Shelf:
             self.writable = False
             raise
         self.writable = True
+        copies = () if place.tier is None or elsewhere else await self._copy(place.tier, clip)
         sys.audit("sayonce.keep", "blob written")
-        return Clip(replace(asset, blobs=(Blob(place.storage.name, path, asset.digest),)), clip.data)
+        return Clip(replace(asset, blobs=(Blob(place.storage.name, path, asset.digest), *copies)), clip.data)
+
+    async def _copy(self, tier: Tier, clip: Clip) -> tuple[Blob, ...]:
+        place, asset = self._place, clip.asset
+        path = place.template.render(path_fields(asset))
+        return await tier.put(path, clip, blob_metadata(asset, await self._catalog.identity()), place.serving(asset))
 
     async def _same(self, clip: Clip) -> Clip | None:
         for asset in await self._catalog.variants(clip.asset.recipe_hash):

@@ -174,6 +174,22 @@ def touch(connection: Connection, served: Mapping[bytes, int], now: float) -> No
         connection.execute(_TOUCH, rows)
 
 
+def slide(connection: Connection, served: Iterable[bytes], tiers: Mapping[str, float], now: float) -> None:
+    """Lets what was served be kept for longer, where its uses say so; and its copies in `tiers`, for so many seconds
+    by the storage's name."""
+    names = sorted(served)
+    sliding = (uses.c.content_hash.in_(names)) & uses.c.sliding.is_not(None)
+    kept = sorted(connection.execute(select(uses.c.content_hash).where(sliding).distinct()).scalars())
+    if kept:
+        connection.execute(update(uses).where(sliding).values(keep_until=now + uses.c.sliding))
+    for content_hash in kept:
+        renew_until(connection, content_hash)
+    for storage, seconds in tiers.items():
+        ours = select(assets.c.id).where(assets.c.content_hash.in_(names))
+        there = (blobs.c.storage == storage) & blobs.c.asset.in_(ours) & blobs.c.until.is_not(None)
+        connection.execute(update(blobs).where(there).values(until=now + seconds))
+
+
 def recipe_and_owner(connection: Connection, content_hash: bytes) -> tuple[bytes, Owner] | None:
     """The recipe of an asset, and whose it is."""
     row = connection.execute(

@@ -8,6 +8,7 @@ lands nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +18,7 @@ from sayonce.catalog import assets as kept
 from sayonce.catalog import changes, locks, placements
 from sayonce.catalog.database import Lookup
 from sayonce.catalog.records import MICROS, Asset, Blob, Held, Kept, Landing, Lease, Progress, Spent, TakeOff, Use
-from sayonce.catalog.tables import assets, doubts, facts, fences, leases, spending, tenants
+from sayonce.catalog.tables import assets, doubts, facts, fences, leases, spending, tenants, uses
 from sayonce.catalog.upserts import accumulate, insert_or_nothing
 from sayonce.errors import BudgetSpent, FenceLost
 from sayonce.speech.requests import Owner
@@ -117,7 +118,8 @@ def land_variant(
     there = kept.kept(connection, variant.recipe_hash, now)
     if any(asset.content_hash == variant.content_hash for asset in there):
         return tuple(blob for blob in variant.blobs if not kept.path_in_use(connection, blob))
-    return kept.keep(connection, variant, use)
+    sliding = select(func.max(uses.c.sliding)).where(uses.c.content_hash == source.content_hash)
+    return kept.keep(connection, variant, replace(use, sliding=connection.execute(sliding).scalar_one()))
 
 
 def release(connection: Connection, lease: Lease, failure: str | None, now: float) -> None:

@@ -44,6 +44,18 @@ def attach(connection: Connection, content_hash: bytes, blob: Blob, use: Use, no
     return lost
 
 
+def shelve(connection: Connection, content_hash: bytes, blob: Blob) -> bool:
+    """One more copy of what is kept, for a while; False where it is not kept any more as it was."""
+    locks.alone_with_recipe(connection, *_recipes(connection, [content_hash]))
+    same = (assets.c.content_hash == content_hash) & (assets.c.digest == blob.digest)
+    key = connection.execute(select(assets.c.id).where(same)).scalar_one_or_none()
+    if key is None:
+        return False
+    row = {"asset": key, "storage": blob.storage, "path": blob.path, "digest": blob.digest, "until": blob.until}
+    connection.execute(upsert(connection, blobs, row, key=["storage", "path"], replace=["asset", "digest", "until"]))
+    return True
+
+
 def _of_path(connection: Connection, content_hash: bytes, blob: Blob) -> set[bytes]:
     found = connection.execute(
         select(assets.c.content_hash)

@@ -70,6 +70,19 @@ class Use:
 
 
 @dataclass(frozen=True, slots=True)
+class Selection:
+    """Which assets are meant: those of which all that is told holds. `made_before` is in seconds since 1970."""
+
+    tenant: str | None = None
+    collection: str | None = None
+    session: str | None = None
+    user: str | None = None
+    voice: str | None = None
+    upstream: str | None = None
+    made_before: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Landing:
     """What a landing changed besides: blobs that no row names any more, and the content hashes of assets whose own
     place was taken over."""
