@@ -1,6 +1,6 @@
 """Upkeep: what expired goes, then what is too much, then what nobody names any more.
 
-It works in small batches and rests between them for as long as they took, so that requests hardly notice. Two of it
+It works in small batches and rests between them for longer than they took, so that requests hardly notice. Two of it
 at once do each other no harm: each batch is one transaction, and deleting a blob that is gone is no error.
 """
 
@@ -28,9 +28,13 @@ Found: TypeAlias = tuple[str, Mapping[str, str]]
 #: How often it runs by itself, over all processes, in seconds.
 EVERY = 3_600.0
 # Assets, or paths, that one batch handles.
-_BATCH = 200
-# How long a sweep keeps others from landing what it looks at, in seconds.
+_BATCH = 100
+# For how many times as long as a batch took upkeep rests after it (bench/scale.py).
+_REST = 3
+# How long upkeep keeps others from landing what it looks at, or from making room, in seconds.
 _HOLD = 60.0
+# The right to make room is a lease like any other, on a recipe that nobody asks for.
+_ROOM = TakeOff(bytes(32), bytes(32), "", "upkeep", refresh=True)
 
 _log = get_logger("sayonce.upkeep")
 
@@ -128,16 +132,25 @@ class Upkeep:
     # ── what is too much ─────────────────────────────────────────────────────────────────────────
 
     async def _evict(self, report: Report) -> None:
-        """Down to the limits: the totals are reckoned once, since that takes longer than a batch."""
+        """Down to the limits, unless another process is at it: two would each make all of the room."""
         if self._limits.max_entries is None and self._limits.max_bytes is None:
             return
-        entries, size = await self._catalog.totals()
-        while many := self._too_many(entries) or self._too_much(size):
+        lease = await self._catalog.take_off(_ROOM, _HOLD)
+        if isinstance(lease, Lease):
+            try:
+                await self._make_room(lease, report)
+            finally:
+                await self._catalog.release(lease)
+
+    async def _make_room(self, lease: Lease, report: Report) -> None:
+        entries, size = await self._catalog.totals()  # once: it takes longer than a batch
+        while self._too_many(entries) or self._too_much(size):
+            await self._catalog.renew(lease, _HOLD)
             by_number = self._too_many(entries)
             most, excess = (min(by_number, _BATCH), size) if by_number else (_BATCH, self._too_much(size))
             batch = await _paced(partial(self._catalog.evict, most, excess))
             if not batch.assets:
-                _log.warning("upkeep.pinned", over=many)  # what is left is pinned
+                _log.warning("upkeep.pinned", entries=entries, bytes=size)  # what is left is pinned
                 return
             await self._shelf.discard(batch.orphans)
             entries, size = entries - batch.assets, size - batch.bytes
@@ -228,8 +241,8 @@ async def _batches(found: AsyncIterator[StoredBlob]) -> AsyncIterator[list[Store
 
 
 async def _paced(work: Callable[[], Awaitable[T]]) -> T:
-    """What `work` gives, after a rest as long as it took."""
+    """What `work` gives, after a rest."""
     began = time.perf_counter()
     done = await work()
-    await asyncio.sleep(time.perf_counter() - began)
+    await asyncio.sleep(_REST * (time.perf_counter() - began))
     return done

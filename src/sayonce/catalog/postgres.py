@@ -54,7 +54,7 @@ class PostgresDatabase(Database):
         self._place = _place(url)
         self._resting = Resting()
         self._opening = asyncio.Lock()
-        self._lookups: asyncpg.Pool[Any] | None = None
+        self._lookups: _Links | None = None
         self._engine, self._noting = _engine(url, _STATEMENT), _engine(url, _WAITED_FOR)
         self._reading = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
@@ -72,11 +72,8 @@ class PostgresDatabase(Database):
         compiled = lookup.compiled(_DIALECT)
         given = {**compiled.brought, **parameters}
         with self._resting.heeded(), self._translated():
-            pool = self._lookups or await self._open()
-            rows: Sequence[tuple[Any, ...]] = await pool.fetch(
-                compiled.text, *(given[name] for name in compiled.order), timeout=_WAITED_FOR
-            )
-            return rows
+            links = self._lookups or await self._open()
+            return await links.fetch(compiled.text, [given[name] for name in compiled.order])
 
     async def read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._transact(self._reading, query, *args, **kwargs)
@@ -100,7 +97,7 @@ class PostgresDatabase(Database):
 
     async def aclose(self) -> None:
         if self._lookups is not None:
-            self._lookups.terminate()
+            await self._lookups.aclose()
         await self._engine.dispose()
         await self._noting.dispose()
 
@@ -122,14 +119,12 @@ class PostgresDatabase(Database):
                         return await connection.run_sync(query, *args, **kwargs)
         raise AssertionError("the last attempt raises")
 
-    async def _open(self) -> asyncpg.Pool[Any]:
+    async def _open(self) -> _Links:
         async with self._opening:
             if self._lookups is None:
                 async with self._engine.begin() as connection:
                     await connection.run_sync(schema.found, backend=self.backend)
-                self._lookups = await asyncpg.create_pool(
-                    self._url, min_size=0, max_size=_LOOKUPS, timeout=_CONNECT, reset=_as_it_is
-                )
+                self._lookups = _Links(self._url)
             return self._lookups
 
     @contextmanager
@@ -168,8 +163,36 @@ def _must_be_open(connection: Any, *_: object) -> None:
         raise DisconnectionError
 
 
-async def _as_it_is(_: Any) -> None:
-    """Lookups leave nothing behind on a connection: there is nothing to reset, which would be a round trip each."""
+class _Links:
+    """Connections for lookups, each one caller's at a time. asyncpg's own pool takes as long as the lookup itself: it
+    resets a connection, in a task of its own, after each use; a lookup leaves nothing to reset."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._idle: list[Any] = []
+        self._turn = asyncio.Semaphore(_LOOKUPS)
+
+    async def fetch(self, statement: str, values: Sequence[object]) -> Sequence[tuple[Any, ...]]:
+        async with self._turn:
+            link = await self._take()
+            try:
+                rows: Sequence[tuple[Any, ...]] = await link.fetch(statement, *values, timeout=_WAITED_FOR)
+            except BaseException:
+                link.terminate()  # it may be in the middle of something
+                raise
+            self._idle.append(link)
+            return rows
+
+    async def aclose(self) -> None:
+        for link in self._idle:
+            link.terminate()
+
+    async def _take(self) -> Any:
+        while self._idle:
+            link = self._idle.pop()
+            if not link.is_closed():
+                return link
+        return await asyncpg.connect(self._url, timeout=_CONNECT)
 
 
 def _collided(error: Exception) -> bool:
