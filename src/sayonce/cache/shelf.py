@@ -18,13 +18,16 @@ from sayonce.audio.formats import content_type, extension
 from sayonce.cache.orders import Clip
 from sayonce.cache.tier import Tier
 from sayonce.catalog.catalog import Catalog
-from sayonce.catalog.records import Asset, Blob, Lease, Spent, Use
+from sayonce.catalog.leases import HOLD
+from sayonce.catalog.records import Asset, Blob, Lease, Removed, Spent, Use
 from sayonce.errors import BlobNotFound, StorageError, StorageUnavailable
 from sayonce.speech.requests import Owner, Scope
 from sayonce.storage.contract import Serving, Storage
 from sayonce.storage.paths import PathTemplate
 from sayonce.telemetry.logs import get_logger
 
+# How many blobs are deleted at once, and within how many seconds: nobody may land what they are of meanwhile.
+_DELETED_AT_ONCE, _DELETED_WITHIN = 16, 0.8 * HOLD
 # Above this, hashing takes longer than the hop to a thread.
 _HASH_IN_THREAD = 256 * 1024
 
@@ -160,18 +163,30 @@ class Shelf:
                 for blob in await self._copy(tier, clip):
                     await self._catalog.shelve(asset.content_hash, blob)
 
-    async def discard(self, orphans: Iterable[Blob]) -> None:
-        """Deletes blobs that no row names any more."""
-        await self._delete(orphans)
+    async def discard(self, removed: Removed) -> None:
+        """Deletes the blobs of what was removed, and lets it be landed again. What takes too long is the sweep's."""
+        turn = asyncio.Semaphore(_DELETED_AT_ONCE)
+
+        async def delete(blob: Blob) -> None:
+            async with turn:
+                await self._delete((blob,))
+
+        try:
+            async with asyncio.timeout(_DELETED_WITHIN):
+                await asyncio.gather(*(delete(blob) for blob in removed.orphans))
+        except TimeoutError:
+            _log.warning("blobs.left", number=len(removed.orphans))
+        finally:
+            await self._catalog.let_go(removed)
 
     async def remove(self, content_hash: bytes, tenant: str, may: Callable[[Owner], bool]) -> bool:
         """Removes every variant of a content hash's recipe, and keeps a flight that is making it from landing.
         Whether there was anything of that tenant's that it `may` have."""
-        orphans = await self._catalog.remove(content_hash, tenant, may)
+        removed = await self._catalog.remove(content_hash, tenant, may)
         sys.audit("sayonce.remove", "row deleted")
-        if orphans is None:
+        if removed is None:
             return False
-        await self._delete(orphans)
+        await self.discard(removed)
         return True
 
     async def book(self, spent: Spent) -> None:

@@ -16,7 +16,7 @@ from typing import TypeAlias, TypeVar
 
 from sayonce.cache.shelf import Shelf
 from sayonce.catalog.catalog import Catalog
-from sayonce.catalog.records import Lease, Selection, TakeOff
+from sayonce.catalog.records import Lease, Removed, Selection, TakeOff
 from sayonce.errors import BlobNotFound, StorageError
 from sayonce.storage.contract import Storage, StoredBlob
 from sayonce.telemetry.logs import get_logger
@@ -99,12 +99,12 @@ class Upkeep:
         """Removes every selected asset; how many."""
         removed, after = 0, 0
         while True:
-            batch = await _paced(partial(self._catalog.invalidate, which, after, _BATCH))
-            await self._shelf.discard(batch.orphans)
+            batch, last = await _paced(partial(self._catalog.invalidate, which, after, _BATCH))
+            await self._shelf.discard(batch)
             removed += batch.assets
-            if batch.last is None:
+            if last is None:
                 return removed
-            after = batch.last
+            after = last
 
     # ── what expired ─────────────────────────────────────────────────────────────────────────────
 
@@ -120,11 +120,11 @@ class Upkeep:
 
     async def _expire(self, report: Report) -> None:
         while (batch := await _paced(partial(self._catalog.expire_assets, _BATCH))).assets:
-            await self._shelf.discard(batch.orphans)
+            await self._shelf.discard(batch)
             report.expired += batch.assets
             report.bytes += batch.bytes
         while copies := await _paced(partial(self._catalog.expire_blobs, _BATCH)):
-            await self._shelf.discard(copies)
+            await self._shelf.discard(Removed(orphans=copies))
             report.copies += len(copies)
         while ended := await _paced(partial(self._catalog.end_uses, _BATCH)):
             report.uses += ended
@@ -152,7 +152,7 @@ class Upkeep:
             if not batch.assets:
                 _log.warning("upkeep.pinned", entries=entries, bytes=size)  # what is left is pinned
                 return
-            await self._shelf.discard(batch.orphans)
+            await self._shelf.discard(batch)
             entries, size = entries - batch.assets, size - batch.bytes
             report.evicted += batch.assets
             report.bytes += batch.bytes

@@ -20,6 +20,7 @@ from sayonce.catalog.records import (
     Landing,
     Lease,
     Progress,
+    Removed,
     Selection,
     Spent,
     Statistics,
@@ -60,10 +61,15 @@ class Catalog:
         rows = await self._database.look_up(assets.BY_CONTENT, {"content_hash": content_hash})
         return next(iter(self._living(assets.assets_of(rows))), None)
 
-    async def remove(self, content_hash: bytes, tenant: str, may: Callable[[Owner], bool]) -> tuple[Blob, ...] | None:
-        """Deletes a content hash's recipe with every variant and use; a flight making it cannot land. Answers the
-        blobs to delete next; None where there is neither asset nor flight of that tenant's that it `may` have."""
+    async def remove(self, content_hash: bytes, tenant: str, may: Callable[[Owner], bool]) -> Removed | None:
+        """Deletes a content hash's recipe with every variant and use; a flight making it cannot land, nor anybody
+        until its blobs are deleted and it is let go. None where there is neither asset nor flight of that tenant's
+        that it `may` have."""
         return await self._database.write(leases.remove, content_hash, tenant, may, self._clock())
+
+    async def let_go(self, removed: Removed) -> None:
+        """Lets everybody land again what was removed."""
+        await self._database.note(leases.let_go, removed.holds)
 
     async def drop_blob(self, content_hash: bytes, blob: Blob) -> None:
         """Forgets a blob that is definitely gone or broken, and an asset with its last one."""
@@ -168,7 +174,7 @@ class Catalog:
         """How many assets there are, and their bytes."""
         return await self._database.read(upkeep.totals)
 
-    async def expire_assets(self, most: int) -> upkeep.Removed:
+    async def expire_assets(self, most: int) -> Removed:
         """Removes at most so many assets that no use keeps any more."""
         return await self._database.write(upkeep.expire_assets, self._clock(), most)
 
@@ -180,13 +186,14 @@ class Catalog:
         """Deletes at most so many uses whose time is over; how many."""
         return await self._database.write(upkeep.end_uses, self._clock(), most)
 
-    async def evict(self, most: int, excess: int) -> upkeep.Removed:
+    async def evict(self, most: int, excess: int) -> Removed:
         """Removes what was not used for the longest time and is not pinned: at most so many assets, and no more than
         `excess` bytes ask for."""
         return await self._database.write(upkeep.evict, self._clock(), most, excess)
 
-    async def invalidate(self, which: Selection, after: int, most: int) -> upkeep.Removed:
-        """Removes at most so many of the selected assets, with ids above `after`."""
+    async def invalidate(self, which: Selection, after: int, most: int) -> tuple[Removed, int | None]:
+        """Removes at most so many of the selected assets, with ids above `after`; and tells where to go on, None at
+        the end."""
         return await self._database.write(upkeep.invalidate, which, after, most, self._clock())
 
     async def selected(self, which: Selection) -> int:

@@ -7,7 +7,7 @@ lands nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +17,20 @@ from sqlalchemy import BigInteger, Connection, Text, bindparam, cast, delete, fu
 from sayonce.catalog import assets as kept
 from sayonce.catalog import changes, locks, placements
 from sayonce.catalog.database import Lookup
-from sayonce.catalog.records import MICROS, Asset, Blob, Held, Kept, Landing, Lease, Progress, Spent, TakeOff, Use
+from sayonce.catalog.records import (
+    MICROS,
+    Asset,
+    Blob,
+    Held,
+    Kept,
+    Landing,
+    Lease,
+    Progress,
+    Removed,
+    Spent,
+    TakeOff,
+    Use,
+)
 from sayonce.catalog.tables import assets, doubts, facts, fences, leases, spending, tenants, uses
 from sayonce.catalog.upserts import accumulate, insert_or_nothing
 from sayonce.errors import BudgetSpent, FenceLost
@@ -25,6 +38,8 @@ from sayonce.speech.requests import Owner
 
 #: How long a failed lease stays for those who waited for it elsewhere, in seconds.
 _FAILURE_STAYS = 10.0
+#: How long nobody lands what was removed, at most, in seconds.
+HOLD = 15.0
 
 #: Where another's flight stands.
 PROGRESS = Lookup(
@@ -144,7 +159,7 @@ def is_doubted(connection: Connection, recipe_hash: bytes) -> bool:
 
 def remove(
     connection: Connection, content_hash: bytes, tenant: str, may: Callable[[Owner], bool], now: float
-) -> tuple[Blob, ...] | None:
+) -> Removed | None:
     """Deletes the recipe of a content hash, every variant and use of it, and takes the lease of a flight that is
     making it, which so cannot land. None where there is neither, or it is not `tenant`'s, or not one that `may`
     be had."""
@@ -156,10 +171,30 @@ def remove(
     if recipe_hash is None:
         return None
     locks.alone_with_recipe(connection, recipe_hash)
-    connection.execute(delete(leases).where(leases.c.recipe_hash == recipe_hash))
     orphans = kept.remove_recipe(connection, recipe_hash, now)
     changes.append(connection, "recipe", recipe_hash.hex(), now)
-    return tuple(blob for blob in orphans if not kept.path_in_use(connection, blob))
+    orphans = tuple(blob for blob in orphans if not kept.path_in_use(connection, blob))
+    return Removed(orphans=orphans, holds=hold(connection, [recipe_hash], now))
+
+
+def hold(connection: Connection, recipe_hashes: Collection[bytes], now: float) -> tuple[Lease, ...]:
+    """Takes the leases of these recipes, whoever has them, while the bytes of what was removed are deleted: who
+    landed the same bytes at the same path meanwhile would lose them."""
+    if not recipe_hashes:
+        return ()
+    connection.execute(delete(leases).where(leases.c.recipe_hash.in_(recipe_hashes)))
+    fence, expires = next_fence(connection), now + HOLD
+    row = {"content_hash": b"", "fence": fence, "holder": "removal", "tenant": "", "refresh": False, "failure": None}
+    row |= {"reserved_micros": 0, "expires": expires}
+    connection.execute(_NEW_LEASE, [row | {"recipe_hash": recipe_hash} for recipe_hash in recipe_hashes])
+    return tuple(Lease(recipe_hash, fence, expires) for recipe_hash in recipe_hashes)
+
+
+def let_go(connection: Connection, holds: Collection[Lease]) -> None:
+    """Gives back what `hold` took."""
+    for fence in {each.fence for each in holds}:
+        held = [each.recipe_hash for each in holds if each.fence == fence]
+        connection.execute(delete(leases).where(leases.c.recipe_hash.in_(held), leases.c.fence == fence))
 
 
 def tidy(connection: Connection, now: float) -> None:

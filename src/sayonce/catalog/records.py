@@ -119,6 +119,17 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
+class Removed:
+    """What was taken out of the catalog; the bytes of `orphans` are to be deleted next, before `holds` expire, which
+    keep everybody from landing what was removed; then they are to be given back."""
+
+    assets: int = 0
+    bytes: int = 0
+    orphans: tuple[Blob, ...] = ()
+    holds: tuple[Lease, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Held:
     """Somebody else flies: wait for fence `fence`, or until it expires."""
 

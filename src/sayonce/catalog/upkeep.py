@@ -9,23 +9,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Float, cast, delete, exists, func, insert, or_, select, update
 
 from sayonce.catalog import locks
-from sayonce.catalog.records import Blob, Selection
-from sayonce.catalog.tables import assets, blobs, changes, facts, uses
+from sayonce.catalog.leases import hold
+from sayonce.catalog.records import Blob, Removed, Selection
+from sayonce.catalog.tables import assets, blobs, changes, facts, leases, uses
 from sayonce.catalog.upserts import insert_or_nothing
 from sayonce.speech.requests import Scope
 
 _pinned = exists().where(uses.c.content_hash == assets.c.content_hash, uses.c.pinned)
-
-
-@dataclass(frozen=True, slots=True)
-class Removed:
-    """What a batch took out of the catalog; the bytes of `orphans` are to be deleted next. `last` is where the next
-    batch goes on, None at the end."""
-
-    assets: int = 0
-    bytes: int = 0
-    orphans: tuple[Blob, ...] = ()
-    last: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +87,14 @@ def evict(connection: Connection, now: float, most: int, excess: int) -> Removed
     return _remove(connection, assets.c.id.in_(chosen) & ~_pinned, assets.c.used_at, most, now)
 
 
-def invalidate(connection: Connection, which: Selection, after: int, most: int, now: float) -> Removed:
-    """Removes what is selected, by id from `after` on."""
+def invalidate(
+    connection: Connection, which: Selection, after: int, most: int, now: float
+) -> tuple[Removed, int | None]:
+    """Removes what is selected, by id from `after` on; and where to go on, None at the end."""
     chosen = [assets.c.id > after, *_criteria(which)]
     ids = connection.execute(select(assets.c.id).where(*chosen).order_by(assets.c.id).limit(most)).scalars().all()
     removed = _remove(connection, assets.c.id.in_(ids), assets.c.id, most, now)
-    return Removed(removed.assets, removed.bytes, removed.orphans, ids[-1] if len(ids) == most else None)
+    return removed, ids[-1] if len(ids) == most else None
 
 
 def selected(connection: Connection, which: Selection) -> int:
@@ -126,12 +118,15 @@ def claim(connection: Connection, name: str, every: float, now: float) -> bool:
 
 
 def _remove(connection: Connection, which: ColumnElement[bool], order: Any, most: int, now: float) -> Removed:
-    """Removes a batch with blobs and uses, alone with each recipe; what changed in between, stays."""
+    """Removes a batch with blobs and uses, alone with each recipe; what changed in between, or is flying, stays."""
     recipes = connection.execute(select(assets.c.recipe_hash).where(which).order_by(order).limit(most)).scalars()
     chosen = set(recipes)
     locks.alone_with_recipe(connection, *chosen)
+    flown = select(leases.c.recipe_hash).where(leases.c.recipe_hash.in_(chosen), leases.c.expires > now)
+    chosen -= set(connection.execute(flown).scalars())
     still = which & assets.c.recipe_hash.in_(chosen)
-    found = connection.execute(select(assets.c.id, assets.c.content_hash, assets.c.size).where(still)).all()
+    columns = (assets.c.id, assets.c.recipe_hash, assets.c.content_hash, assets.c.size)
+    found = connection.execute(select(*columns).where(still)).all()
     ids, names = [row.id for row in found], [row.content_hash for row in found]
     copies = connection.execute(
         select(blobs.c.storage, blobs.c.path, blobs.c.digest, blobs.c.until).where(blobs.c.asset.in_(ids))
@@ -143,7 +138,8 @@ def _remove(connection: Connection, which: ColumnElement[bool], order: Any, most
     if names:
         locks.alone_with_changes(connection)
         connection.execute(insert(changes), [{"kind": "asset", "subject": name.hex(), "at": now} for name in names])
-    return Removed(len(found), sum(row.size for row in found), _unnamed(connection, orphans))
+    holds = hold(connection, {row.recipe_hash for row in found}, now)
+    return Removed(len(found), sum(row.size for row in found), _unnamed(connection, orphans), holds)
 
 
 def _unnamed(connection: Connection, orphans: Iterable[Blob]) -> tuple[Blob, ...]:

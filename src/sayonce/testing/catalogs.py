@@ -179,9 +179,12 @@ class CatalogContract:
         before = await other.newest_change()
         assert await catalog.remove(asset("a").content_hash, "somebody", lambda _: True) is None
         assert await catalog.remove(asset("a").content_hash, "default", lambda _: False) is None
-        orphans = await catalog.remove(asset("a").content_hash, "default", lambda _: True)
-        assert orphans is not None
-        assert len(orphans) == 2
+        removed = await catalog.remove(asset("a").content_hash, "default", lambda _: True)
+        assert removed is not None
+        assert len(removed.orphans) == 2
+        assert isinstance(await other.take_off(wish("a"), 10), Held), "nobody lands what is being deleted"
+        await catalog.let_go(removed)
+        assert isinstance(await other.take_off(wish("a"), 10), Lease)
         assert await other.variants(hashed("a")) == ()
         told = {(change.kind, change.subject) for change in await other.changes_since(before)}
         assert ("recipe", hashed("a").hex()) in told
@@ -258,7 +261,9 @@ class CatalogContract:
     async def test_what_is_removed_in_flight_does_not_land(self, catalogs: tuple[Catalog, ...]) -> None:
         lease = await catalogs[0].take_off(wish("a"), 10)
         assert isinstance(lease, Lease)
-        assert await catalogs[1].remove(asset("a").content_hash, "default", lambda _: True) == ()
+        removed = await catalogs[1].remove(asset("a").content_hash, "default", lambda _: True)
+        assert removed is not None
+        assert removed.orphans == ()
         with pytest.raises(FenceLost):
             await catalogs[0].land(lease, asset("a"), Use("request"), None, alone=True)
 
