@@ -65,6 +65,7 @@ class HealthDoor(Door):
         try:
             if self._strict:
                 await self.gateway.storages[settings.storage].probe()
+                self.gateway.shelf.writable = True
         except StorageError as error:
             return error.code
         return "ok" if self.gateway.shelf.writable else "storage_full"

@@ -130,6 +130,8 @@ class LocalStorage(Storage):
             told: dict[str, str] = json.loads(_sidecar(place).read_bytes())
         except FileNotFoundError as error:
             raise self._not_there() from error
+        except ValueError:
+            return {}  # damaged, as what it tells of may be
         return told
 
     def _delete(self, path: str) -> None:

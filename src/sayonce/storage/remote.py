@@ -103,7 +103,11 @@ class RemoteStorage(Storage):
         told = await self._try(lambda: self._told(key))
         if told:
             return told
-        beside: dict[str, str] = json.loads(await self._try(lambda: self._get(key + _SIDECAR)))
+        data = await self._try(lambda: self._get(key + _SIDECAR))
+        try:
+            beside: dict[str, str] = json.loads(data)
+        except ValueError as error:
+            raise self.unavailable("gives something else than was written") from error
         return beside
 
     async def delete(self, path: str) -> None:
