@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sayonce.errors import CatalogUnavailable, StorageUnavailable
+from sayonce.errors import CallerRefused, CatalogUnavailable, StorageUnavailable
 
 # For how long such a part is left alone, in seconds, and after what waiting. What fails at once may be asked at once:
 # it costs nothing, and one failure must not keep others from what is kept.
@@ -33,6 +33,9 @@ class Resting:
             self._tried = True
         try:
             yield
+        except CallerRefused:
+            self._failed = None  # it answered, and may well let the next one in
+            raise
         except (CatalogUnavailable, StorageUnavailable) as error:
             now = self._clock()
             if failed is not None or now - began >= _LONG:

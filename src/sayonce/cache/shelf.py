@@ -21,7 +21,7 @@ from sayonce.cache.tier import Tier
 from sayonce.catalog.catalog import Catalog
 from sayonce.catalog.leases import HOLD
 from sayonce.catalog.records import Asset, Blob, Lease, Removed, Spent, Use
-from sayonce.errors import BlobNotFound, StorageError, StorageUnavailable
+from sayonce.errors import BlobNotFound, CallerRefused, StorageError, StorageUnavailable
 from sayonce.speech.requests import Owner, Scope
 from sayonce.storage.contract import Serving, Storage
 from sayonce.storage.paths import PathTemplate
@@ -69,7 +69,8 @@ class Shelf:
         self._storages = storages
         self._place = place
         self._forget = forget
-        #: Whether the last write succeeded. While it did not, what is spoken cannot be kept, and is capped.
+        #: Whether the last write succeeded, or failed for its caller alone. While not, what is spoken cannot be kept,
+        #: and is capped.
         self.writable = True
 
     async def variants(self, recipe_hash: bytes) -> tuple[Asset, ...]:
@@ -231,8 +232,8 @@ class Shelf:
         sys.audit("sayonce.keep", "checked")
         try:
             await place.storage.write(path, clip.data, metadata, place.serving(asset))
-        except StorageError:
-            self.writable = False
+        except StorageError as error:
+            self.writable = self.writable and isinstance(error, CallerRefused)
             raise
         self.writable = True
         copies = () if place.tier is None or elsewhere else await self._copy(place.tier, clip)
