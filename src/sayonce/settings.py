@@ -154,6 +154,11 @@ class Settings(BaseSettings):
         "X-Sayonce-User",
         description="The header in which a key's holder tells a chat message's user; empty: none.",
     )
+    forwarded_token_header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]*$")] = Field(
+        "",
+        description="The header with a caller's own token for storages that act for their callers: on Databricks Apps"
+        " `X-Forwarded-Access-Token`; empty: none.",
+    )
     estimate_timings: bool = Field(
         False, description="Whether words' times are estimated, and marked as such, where nobody tells them."
     )
