@@ -322,7 +322,9 @@ class Settings(BaseSettings):
             table = {"url": name} | table
         if "url" in table:
             table = {"backend": backend_of(str(table["url"]))} | table
-        known = STORES.get(str(table.get("backend", name)), {})
+        # Whoever brings a key of his own means no other's session, and no other's server.
+        own = "access_key_id" in table
+        known = {} if own else STORES.get(str(table.get("backend", name)), {})
         return _given(**{key: getattr(self, setting) for key, setting in known.items()}) | table
 
 

@@ -334,3 +334,20 @@ def test_the_docs_page_tells_of_every_setting_of_an_upstream() -> None:
 def test_the_docs_page_tells_of_every_provider(provider: str) -> None:
     [tables] = [line for line in settings_page().splitlines() if line.startswith("|") and f'"{provider}"' in line]
     assert "| what it is |" in tables, f"give {provider} a table in docs/reference.py"
+
+
+def test_a_storage_with_a_key_of_its_own_takes_nothing_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.setenv(name, SECRET)
+    own = {"url": "s3://other", "access_key_id": "mine", "secret_access_key": "mine"}
+    made = load(storage="s3://bucket/", storages={"mine": own}).all_storages
+    assert made["mine"] == {"backend": "s3", **own}
+    assert set(made["s3://bucket"]) == {
+        "backend",
+        "url",
+        "endpoint_url",
+        "access_key_id",
+        "secret_access_key",
+        "session_token",
+    }
+    assert SECRET not in str(made["s3://bucket"]["secret_access_key"])
