@@ -307,12 +307,15 @@ async def _background(gateway: Gateway) -> AsyncIterator[None]:
 
 async def _chores(gateway: Gateway) -> None:
     """What is done now and then, and never while somebody waits for it."""
+    due = gateway.watch.now()
     while True:
         await asyncio.sleep(gateway.settings.flush_seconds)
         try:
             await gateway.shelf.warm(gateway.hot.get)
-            if gateway.settings.upkeep and await gateway.catalog.claim("upkeep", EVERY):
-                await gateway.upkeep.run()
+            if gateway.settings.upkeep and gateway.watch.now() >= due:
+                due = gateway.watch.now() + EVERY / 6  # asking is a write; whoever asks first in an hour does it
+                if await gateway.catalog.claim("upkeep", EVERY):
+                    await gateway.upkeep.run()
         except (CatalogError, StorageError) as error:
             _log.warning("chores.left", error=error.code)
 
