@@ -24,6 +24,7 @@ class Tally:
     def __init__(self, clock: Callable[[], float], tiers: Mapping[str, float] = MappingProxyType({})) -> None:
         self._clock = clock
         self._tiers = tiers
+        self._writing = asyncio.Lock()
         self._served: dict[bytes, tuple[Asset, int]] = {}
         self._counted: dict[UsageKey, UsageCount] = {}
 
@@ -57,7 +58,11 @@ class Tally:
 
     async def flush(self, catalog: Catalog) -> None:
         """Writes what was counted, and of what was served that it was. Where that fails it stays counted, and the
-        CatalogError is raised."""
+        CatalogError is raised. Who comes while it is being written waits until it is."""
+        async with self._writing:
+            await self._flush(catalog)
+
+    async def _flush(self, catalog: Catalog) -> None:
         served, self._served = self._served, {}
         for asset, hits in served.values():
             count = self.of(self.key(asset.owner.tenant, asset.upstream, asset.model, asset.voice))

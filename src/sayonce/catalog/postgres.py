@@ -16,7 +16,6 @@ import stamina
 from sqlalchemy import Connection, Dialect, event
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from sayonce.catalog import schema
 from sayonce.catalog.database import Database, Lookup
@@ -25,6 +24,7 @@ from sayonce.resting import Resting
 
 try:
     import asyncpg
+    from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 except ImportError as error:
     raise MissingExtra("A catalog in PostgreSQL", extra="postgres") from error
 

@@ -355,8 +355,12 @@ class CatalogContract:
                     return
                 await asyncio.sleep(0)
 
+        async def change(catalog: Catalog, numbers: range) -> None:
+            for n in numbers:
+                await catalog._database.write(_slow_change, str(n))
+
         watching = asyncio.create_task(watch())
-        await asyncio.gather(*(catalogs[n % 3]._database.write(_slow_change, str(n)) for n in range(60)))
+        await asyncio.gather(*(change(catalogs[n % 3], range(n, 60, 6)) for n in range(6)))
         done.set()
         await watching
         assert sorted(seen) == list(range(60))
