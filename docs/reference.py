@@ -7,7 +7,8 @@ import tempfile
 from pathlib import Path
 
 from sayonce.app import running
-from sayonce.settings import Row, Settings, table
+from sayonce.settings import Settings
+from sayonce.settings_table import Row, table
 from sayonce.telemetry.metrics import table as metrics_table
 
 FOLDER = Path(__file__).parent

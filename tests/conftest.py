@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,8 @@ from sayonce.api.lane import protocol
 from sayonce.api.server import application, hot_lane
 from sayonce.app import Gateway, running
 from sayonce.settings import VENDORS
+from sayonce.testing.postgres import PostgresServer
+from sayonce.testing.postgres import postgres_server as running_postgres
 from sayonce.testing.servers import serving
 from sayonce.testing.vendors import FakeVendors
 from sayonce.testing.waiting import DEADLINE
@@ -72,6 +74,9 @@ class House:
         return (await self.gateway.catalog.statistics()).assets
 
 
+# Variables of vendors and of storages.
+_THEIRS = tuple(f"{name.upper()}_" for name in (*VENDORS, "aws", "google", "supabase", "databricks"))
+
 MakeHouse = Callable[..., Awaitable[House]]
 
 
@@ -107,6 +112,21 @@ async def make_house(tmp_path: Path) -> AsyncIterator[MakeHouse]:
         yield make
 
 
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One server a worker; whoever stops it starts one of his own."""
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres(postgres_server: PostgresServer) -> Iterator[str]:
+    """The address of an empty database in PostgreSQL."""
+    name = postgres_server.create()
+    yield postgres_server.url(name)
+    postgres_server.drop(name)
+
+
 @pytest.fixture
 async def house(make_house: MakeHouse) -> House:
     """A gateway before a fake vendor, with quick change polling."""
@@ -117,7 +137,7 @@ async def house(make_house: MakeHouse) -> House:
 def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No setting of the machine reaches a test."""
     for name in [*os.environ]:
-        if name.startswith(("SAYONCE_", *(f"{vendor.upper()}_" for vendor in VENDORS))):
+        if name.startswith(("SAYONCE_", *_THEIRS)) or name == "DATABASE_URL":
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.chdir(tmp_path)

@@ -19,16 +19,26 @@ from sayonce.cache.cast import Cast, Customs, Missing
 from sayonce.cache.engine import Engine
 from sayonce.cache.finder import Finder
 from sayonce.cache.hot import HotTier
+from sayonce.cache.orders import Retention
 from sayonce.cache.pilot import Ground, Pilot, Terms
 from sayonce.cache.shelf import Place, Shelf
 from sayonce.cache.tally import Tally
+from sayonce.cache.tier import Tier
+from sayonce.cache.upkeep import EVERY, Limits, Upkeep
 from sayonce.cache.watch import Watch
 from sayonce.catalog.catalog import Catalog
 from sayonce.catalog.records import Change
-from sayonce.catalog.sqlite import SqliteDatabase
+from sayonce.catalog.registry import connect
 from sayonce.cluster.catalog_leases import CatalogLeases
 from sayonce.cluster.feed import ChangeFeed
-from sayonce.errors import CatalogError, CatalogUnavailable, InvalidSettings, MissingExtra, ProviderMisconfigured
+from sayonce.errors import (
+    CatalogError,
+    CatalogUnavailable,
+    InvalidSettings,
+    MissingExtra,
+    ProviderMisconfigured,
+    StorageError,
+)
 from sayonce.providers import registry as providers
 from sayonce.providers.breaker import Breaker, Rules, State
 from sayonce.providers.chain import Voices
@@ -39,6 +49,7 @@ from sayonce.settings import VENDORS, Settings, environment
 from sayonce.speech.cleaning import Cleaner
 from sayonce.storage import registry as storages
 from sayonce.storage.contract import Storage
+from sayonce.storage.guarded import Guarded
 from sayonce.storage.paths import PathTemplate
 from sayonce.telemetry.events import TextNames
 from sayonce.telemetry.logs import get_logger
@@ -69,6 +80,7 @@ class Gateway:
     gate: Gate
     limits: RateLimits
     signer: UrlSigner
+    upkeep: Upkeep
 
     async def flush(self) -> None:
         """Writes what was counted in memory."""
@@ -80,9 +92,9 @@ async def running(settings: Settings, clock: Clock = time.time) -> AsyncIterator
     """A gateway of these settings, with what it does in the background. On leaving, flights land first. `clock`
     gives seconds since 1970. InvalidSettings and MissingExtra where the settings cannot be met."""
     async with AsyncExitStack() as stack:
-        catalog = Catalog(SqliteDatabase(settings.database), clock)
+        catalog = Catalog(connect(settings.database), clock)
         stack.push_async_callback(catalog.aclose)
-        places = _storages(settings)
+        places = _storages(settings, catalog)
         for place in places.values():
             stack.push_async_callback(place.aclose)
         speakers, missing = _upstreams(settings)
@@ -114,8 +126,13 @@ def _joined(settings: Settings, stock: _Stock) -> Gateway:
     hot = HotTier(settings.memory, clock)
     guarded = settings.require_keys or not is_loopback(settings.host)
     gate = Gate(catalog, time.monotonic, memory=settings.key_memory, guarded=guarded)
-    watch = Watch(Tally(clock), Metrics(VERSION), TextNames(stock.secrets[0]), clock)
-    home = Place(_home(settings, stock.storages), PathTemplate(settings.path_template))
+    home = Place(
+        _storage(settings.storage, stock.storages),
+        PathTemplate(settings.path_template),
+        _tier(settings, stock.storages, clock),
+    )
+    tally = Tally(clock, {} if home.tier is None else home.tier.slides)
+    watch = Watch(tally, Metrics(VERSION), TextNames(stock.secrets[0]), clock)
     shelf = Shelf(catalog, stock.storages, home, hot.forget)
     finder = Finder(shelf, hot, clock, transcodes=settings.variants == "transcode")
     leases = CatalogLeases(catalog, settings.lease_seconds)
@@ -136,6 +153,7 @@ def _joined(settings: Settings, stock: _Stock) -> Gateway:
         gate=gate,
         limits=RateLimits(settings.rate, settings.burst, time.monotonic),
         signer=UrlSigner(stock.secrets[1], clock),
+        upkeep=Upkeep(catalog, shelf, stock.storages, _limits(settings), clock),
     )
     _measure(gateway)
     return gateway
@@ -179,7 +197,8 @@ def _customs(settings: Settings, cleaner: Cleaner | None) -> Customs:
             remedy="Set one of the two; who speaks first in the chain is the default.",
         )
     chain = chain[chain.index(settings.speaker) :]
-    return Customs(chain, Voices(settings.voices), settings.keep, settings.deadline, cleaner, settings.usd_rate)
+    keep = Retention(settings.keep, settings.keep_sliding and settings.keep is not None)
+    return Customs(chain, Voices(settings.voices), keep, settings.deadline, cleaner, settings.usd_rate)
 
 
 def _breakers(settings: Settings, speakers: Mapping[str, Provider]) -> dict[str, Breaker]:
@@ -219,19 +238,32 @@ def _unconfigured(name: str, speakers: Mapping[str, Provider]) -> InvalidSetting
     )
 
 
-def _storages(settings: Settings) -> dict[str, Storage]:
-    return {
-        name: storages.make(*_part(name, table, "backend", storages.known()))
-        for name, table in settings.all_storages.items()
-    }
+def _storages(settings: Settings, catalog: Catalog) -> dict[str, Storage]:
+    made: dict[str, Storage] = {}
+    for name, table in settings.all_storages.items():
+        _, backend, given = _part(name, table, "backend", storages.known())
+        if backend == "database":
+            given = {**given, "rows": catalog.bytes}
+        made[name] = Guarded(storages.make(name, backend, given), settings.storage_patience)
+    return made
 
 
-def _home(settings: Settings, places: Mapping[str, Storage]) -> Storage:
-    if settings.storage not in places:
+def _storage(name: str, places: Mapping[str, Storage]) -> Storage:
+    if name not in places:
         raise InvalidSettings(
-            f"The storage '{settings.storage}' is not configured.", remedy=f"There are: {', '.join(sorted(places))}."
+            f"The storage '{name}' is not configured.", remedy=f"There are: {', '.join(sorted(places))}."
         )
-    return places[settings.storage]
+    return places[name]
+
+
+def _tier(settings: Settings, places: Mapping[str, Storage], clock: Clock) -> Tier | None:
+    if not settings.tier:
+        return None
+    return Tier(_storage(settings.tier, places), settings.tier_keep, clock, sliding=settings.tier_sliding)
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(settings.max_entries, settings.max_bytes, sweep_most=settings.sweep_most)
 
 
 def _part(
@@ -258,6 +290,7 @@ async def _names(catalog: Catalog) -> tuple[str, str]:
 async def _background(gateway: Gateway) -> AsyncIterator[None]:
     tasks = [
         asyncio.create_task(gateway.feed.run()),
+        asyncio.create_task(_chores(gateway)),
         asyncio.create_task(
             gateway.watch.tally.run(
                 gateway.catalog, gateway.settings.flush_seconds, gateway.watch.metrics.flush_failures.inc
@@ -270,6 +303,21 @@ async def _background(gateway: Gateway) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _chores(gateway: Gateway) -> None:
+    """What is done now and then, and never while somebody waits for it."""
+    due = gateway.watch.now()
+    while True:
+        await asyncio.sleep(gateway.settings.flush_seconds)
+        try:
+            await gateway.shelf.warm(gateway.hot.get)
+            if gateway.settings.upkeep and gateway.watch.now() >= due:
+                due = gateway.watch.now() + EVERY / 6  # asking is a write; whoever asks first in an hour does it
+                if await gateway.catalog.claim("upkeep", EVERY):
+                    await gateway.upkeep.run()
+        except (CatalogError, StorageError) as error:
+            _log.warning("chores.left", error=error.code)
 
 
 async def _wind_down(gateway: Gateway) -> None:

@@ -34,6 +34,8 @@
     │   ├── BlobNotFound              a definite answer: it is not there
     │   ├── StorageFull               no space, or no right to write
     │   └── StorageUnavailable        no definite answer
+    │       └── StorageMisconfigured  it does not accept our credentials, or there is no such bucket
+    │           └── CallerRefused     it does not accept those that the caller forwarded: no trouble of anybody else's
     ├── CatalogError                  carries `backend`: the database of what is known
     │   ├── CatalogUnavailable        locked, unreachable or damaged
     │   ├── SchemaMismatch            the database's schema is another version's
@@ -275,6 +277,16 @@ class StorageFull(StorageError):
 class StorageUnavailable(StorageError):
     code = "storage_unavailable"
     retryable = True
+
+
+class StorageMisconfigured(StorageUnavailable):
+    code = "storage_misconfigured"
+    retryable = False
+
+
+class CallerRefused(StorageMisconfigured):
+    status = 403
+    code = "storage_caller_refused"
 
 
 # ── what is known ────────────────────────────────────────────────────────────────────────────────

@@ -6,15 +6,12 @@ Defaults < `sayonce.toml` < environment (`SAYONCE_…`, and vendors' own names f
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from platformdirs import user_config_dir, user_data_dir
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator
@@ -28,7 +25,10 @@ from pydantic_settings import (
 )
 
 from sayonce.errors import InvalidSettings
+from sayonce.redaction import shown
+from sayonce.settings_reading import decoded, path, refuse_unknown_names, why
 from sayonce.storage.paths import DEFAULT as DEFAULT_PATH
+from sayonce.storage.registry import backend_of
 from sayonce.units import listed, size, span
 
 _PREFIX = "SAYONCE_"
@@ -41,9 +41,33 @@ VENDORS = {
     "replicate": ("replicate_api_token", "replicate_base_url"),
 }
 
+#: What each storage's backend is told, and the setting that holds it, unless its own table says otherwise.
+STORES = {
+    "s3": {
+        "endpoint_url": "aws_endpoint_url",
+        "access_key_id": "aws_access_key_id",
+        "secret_access_key": "aws_secret_access_key",
+        "session_token": "aws_session_token",
+        "region": "aws_region",
+    },
+    "gcs": {"credentials": "google_application_credentials"},
+    "supabase": {"project_url": "supabase_url", "service_key": "supabase_service_key"},
+    "databricks": {"host": "databricks_host", "token": "databricks_token", "volume": "databricks_volume"},
+}
+
 Size = Annotated[int, BeforeValidator(size), Field(ge=0)]
 Span = Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(span)]
 Table = dict[str, dict[str, Any]]
+
+
+def _unslashed(address: str) -> str:
+    """A storage's address in one form: its blobs' rows carry it."""
+    return address if address.endswith("://") else address.rstrip("/")
+
+
+def _theirs(variable: str, description: str, *others: str) -> Any:
+    """A setting that is known by its backend's own variable."""
+    return Field(None, validation_alias=AliasChoices(variable, *others, variable.lower()), description=description)
 
 
 class Settings(BaseSettings):
@@ -130,6 +154,11 @@ class Settings(BaseSettings):
         "X-Sayonce-User",
         description="The header in which a key's holder tells a chat message's user; empty: none.",
     )
+    forwarded_token_header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]*$")] = Field(
+        "",
+        description="The header with a caller's own token for storages that act for their callers: on Databricks Apps"
+        " `X-Forwarded-Access-Token`; empty: none.",
+    )
     estimate_timings: bool = Field(
         False, description="Whether words' times are estimated, and marked as such, where nobody tells them."
     )
@@ -149,10 +178,57 @@ class Settings(BaseSettings):
     max_audio: Size = Field(64_000_000, description="The most bytes that a generation may bring.")
     max_text: int = Field(100_000, ge=1, description="The most characters of a text at our own doors.")
 
-    storage: str = Field("local", description="The storage that new audio goes to.")
-    storages: Table = Field({}, description="Where audio rests: a table a name, with `backend` and its settings.")
+    database_url: str | None = Field(
+        None,
+        validation_alias=AliasChoices("DATABASE_URL", "database_url"),
+        description="The catalog: `postgresql://…` or `sqlite:///…`; none: `catalog.db` in `data_dir`.",
+    )
+    storage: Annotated[str, AfterValidator(_unslashed)] = Field(
+        "local", min_length=1, description="The storage that new audio goes to: a name of `storages`, or a URL."
+    )
+    storages: Table = Field(
+        {}, description="Where audio rests: a table a name or URL, with `backend` or `url`, and its settings."
+    )
+    storage_patience: float = Field(
+        5.0, gt=0, description="How long a hit waits for its storage before the text is spoken anew instead."
+    )
+    delivery: Literal["gateway", "storage"] = Field(
+        "gateway",
+        description="Who serves `/audio/…`: the gateway, or by a redirect the storage or the CDN before it, where it"
+        " has an address of its own.",
+    )
+    aws_endpoint_url: str | None = _theirs("AWS_ENDPOINT_URL", "Where S3 is, if not at Amazon.")
+    aws_access_key_id: str | None = _theirs("AWS_ACCESS_KEY_ID", "The id of S3's key.")
+    aws_secret_access_key: SecretStr | None = _theirs("AWS_SECRET_ACCESS_KEY", "S3's key.")
+    aws_session_token: SecretStr | None = _theirs("AWS_SESSION_TOKEN", "What goes with a key that is lent.")
+    aws_region: str | None = _theirs("AWS_REGION", "S3's region.", "AWS_DEFAULT_REGION")
+    google_application_credentials: str | None = _theirs(
+        "GOOGLE_APPLICATION_CREDENTIALS", "The file of Google's service account."
+    )
+    supabase_url: str | None = _theirs("SUPABASE_URL", "The address of the Supabase project.")
+    supabase_service_key: SecretStr | None = _theirs("SUPABASE_SERVICE_KEY", "Its service key.")
+    databricks_host: str | None = _theirs("DATABRICKS_HOST", "The address of the Databricks workspace.")
+    databricks_token: SecretStr | None = _theirs("DATABRICKS_TOKEN", "The token for it.")
+    databricks_volume: str | None = _theirs(
+        "DATABRICKS_VOLUME", "The volume that audio goes to, `/Volumes/catalog/schema/volume`."
+    )
     path_template: str = Field(DEFAULT_PATH, description="The path of new audio in its storage.")
     keep: Span = Field(None, description="How long audio is kept: `forever`, or `30d`, `12h`, `5m`.")
+    keep_sliding: bool = Field(False, description="Whether that is after its last use, instead of after it was made.")
+    caching: bool = Field(True, description="Whether what is spoken is kept at all.")
+    tier: str = Field(
+        "", description="A storage in front of that, by its name or URL, for a short while: `database://`, say."
+    )
+    tier_keep: Annotated[float, BeforeValidator(span), Field(gt=0)] = Field(
+        300.0, description="How long it holds what was just spoken or asked for."
+    )
+    tier_sliding: bool = Field(False, description="Whether that is after its last use.")
+    max_entries: int | None = Field(None, ge=0, description="How many assets upkeep leaves; none: all.")
+    max_bytes: Size | None = Field(None, description="How much audio upkeep leaves; none: all.")
+    upkeep: bool = Field(True, description="Whether upkeep runs by itself, once an hour over all processes.")
+    sweep_most: int = Field(
+        1_000, ge=0, description="Above how many blobs that no row names upkeep leaves them to `--sweep-all`."
+    )
     keep_text: bool = Field(True, description="Whether the catalog keeps the spoken texts.")
     variants: Literal["transcode", "native"] = Field(
         "transcode",
@@ -186,9 +262,9 @@ class Settings(BaseSettings):
     @classmethod
     def _are_named(cls, tables: Table) -> Table:
         for name in tables:
-            if not _NAME.fullmatch(name):
+            if not _NAME.fullmatch(name) and "://" not in name:
                 raise ValueError(f"the name {name!r} must be of lower-case letters, digits, '-' and '_'")
-        return {name: {key: _decoded(value) for key, value in table.items()} for name, table in tables.items()}
+        return {name: {key: decoded(value) for key, value in table.items()} for name, table in tables.items()}
 
     @classmethod
     def settings_customise_sources(
@@ -204,12 +280,12 @@ class Settings(BaseSettings):
         return (init_settings, env_settings, *toml)
 
     def __repr_args__(self) -> list[tuple[str | None, Any]]:
-        return [(row.name, row.value) for row in table(self)]
+        return [(name, shown(getattr(self, name))) for name in type(self).model_fields]
 
     @property
-    def database(self) -> Path:
-        """The catalog's file."""
-        return self.data_dir / "catalog.db"
+    def database(self) -> str:
+        """The catalog's address."""
+        return self.database_url or f"sqlite:///{quote(str(self.data_dir / 'catalog.db'))}"
 
     @property
     def speaker(self) -> str:
@@ -231,18 +307,35 @@ class Settings(BaseSettings):
 
     @property
     def all_storages(self) -> Table:
-        """The configured storages, with the local one that is implied."""
-        return {"local": {"backend": "local", "root": str(self.data_dir / "audio")}} | self.storages
+        """The configured storages, each with its backend and what the settings know of that; the local one, and the
+        one whose URL stands in `storage`, are implied. Who is known by a URL alone has it as a name."""
+        tables: Table = {"local": {"backend": "local", "root": str(self.data_dir / "audio")}}
+        for address in (self.storage, self.tier):
+            if "://" in address:
+                tables[address] = {}
+        for name, table in self.storages.items():
+            tables[name] = tables.get(name, {}) | table
+        return {name: self._stored(name, table) for name, table in tables.items()}
+
+    def _stored(self, name: str, table: dict[str, Any]) -> dict[str, Any]:
+        if "://" in name:
+            table = {"url": name} | table
+        if "url" in table:
+            table = {"backend": backend_of(str(table["url"]))} | table
+        # Whoever brings a key of his own means no other's session, and no other's server.
+        own = "access_key_id" in table
+        known = {} if own else STORES.get(str(table.get("backend", name)), {})
+        return _given(**{key: getattr(self, setting) for key, setting in known.items()}) | table
 
 
 def load(**overrides: object) -> Settings:
     """The settings of this process. InvalidSettings, naming each one that is wrong, where they are not right."""
-    _refuse_unknown_names()
+    refuse_unknown_names({_PREFIX + name.upper() for name in Settings.model_fields}, _PREFIX)
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
         wrong = error.errors(include_input=False, include_url=False)
-        lines = "".join(f"\n  {_path(each['loc'])}: {_why(each)}" for each in wrong)
+        lines = "".join(f"\n  {path(each['loc'])}: {why(each, list(Settings.model_fields))}" for each in wrong)
         raise InvalidSettings(
             f"Settings are wrong ({config_file() or 'no settings file'}; docs/settings.md tells of them all):{lines}"
         ) from error
@@ -265,114 +358,11 @@ def config_file() -> Path | None:
     return next((file for file in usual if file.is_file()), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One setting, for people: secrets are struck out."""
-
-    name: str
-    environment: str
-    default: str
-    value: str
-    description: str
-
-
-def table(settings: Settings) -> list[Row]:
-    """Every setting, in the model's order."""
-    return [
-        Row(
-            name=name,
-            environment=environment(name),
-            default=_default(name, field.default),
-            value=_shown(getattr(settings, name), none=_NONE.get(name, "")),
-            description=field.description or "",
-        )
-        for name, field in Settings.model_fields.items()
-    ]
-
-
 def environment(name: str) -> str:
     """What a setting is called in the environment."""
     alias = Settings.model_fields[name].validation_alias
     return str(alias.choices[0]) if isinstance(alias, AliasChoices) else _PREFIX + name.upper()
 
 
-def _default(name: str, value: object) -> str:
-    return "the platform's data folder" if name == "data_dir" else _shown(value, none=_NONE.get(name, ""))
-
-
-_NONE = {"keep": "forever"}
-_USER_IN_URL = re.compile(r"(://)[^/@]+@")
-_QUERY_IN_URL = re.compile(r"(://[^?\s]+\?).+")
-_SECRET_NAMES = re.compile(r"key|token|secret|password|headers|credential|^(body|form|raw|query)$", re.IGNORECASE)
-
-
-def _shown(value: object, none: str = "") -> str:
-    match value:
-        case None:
-            return none
-        case SecretStr():
-            return "…"
-        case bool():
-            return str(value).lower()
-        case tuple() | list():
-            return ", ".join(map(str, value))
-        case Mapping():
-            return str(_struck(value)) if value else ""
-        case str():
-            return str(_struck(value))
-        case _:
-            return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
-def _struck(value: Any, name: str = "") -> Any:
-    """A value without its secrets: those that their names tell, and the user's part of an address."""
-    if _SECRET_NAMES.search(name):
-        return "…"
-    match value:
-        case Mapping():
-            return {key: _struck(inner, key) for key, inner in value.items()}
-        case list() | tuple():
-            return [_struck(inner) for inner in value]
-        case str():
-            return _QUERY_IN_URL.sub(r"\1…", _USER_IN_URL.sub(r"\1…@", value))
-        case _:
-            return value
-
-
-def _refuse_unknown_names() -> None:
-    known = {_PREFIX + name.upper() for name in Settings.model_fields} | {f"{_PREFIX}CONFIG"}
-    tables = {f"{_PREFIX}UPSTREAMS", f"{_PREFIX}STORAGES", f"{_PREFIX}VOICES", f"{_PREFIX}CLEANER"}
-    for name in os.environ:
-        whole, nested, _ = name.upper().partition("__")
-        if not whole.startswith(_PREFIX) or (whole in known and (not nested or whole in tables)):
-            continue
-        near = get_close_matches(whole, known, n=1, cutoff=0.7)
-        raise InvalidSettings(
-            f"The environment names a setting that there is not: {name}.",
-            remedy=f"Did you mean {near[0]}?" if near else "docs/settings.md tells of them all.",
-        )
-
-
-def _decoded(value: Any) -> Any:
-    """A list or a table that the environment could only give as JSON."""
-    if isinstance(value, str) and value[:1] in ("[", "{"):
-        try:
-            return json.loads(value)
-        except ValueError:
-            return value
-    return value
-
-
 def _given(**values: object) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _path(location: tuple[int | str, ...]) -> str:
-    return ".".join(map(str, location))
-
-
-def _why(wrong: Mapping[str, Any]) -> str:
-    if wrong["type"] == "extra_forbidden":
-        near = get_close_matches(str(wrong["loc"][-1]), list(Settings.model_fields), n=1)
-        return "there is no such setting" + (f"; did you mean '{near[0]}'?" if near else "")
-    return str(wrong["msg"]).removeprefix("Value error, ").rstrip(".")

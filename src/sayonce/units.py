@@ -32,6 +32,15 @@ def span(value: object) -> object:
     raise ValueError("must be 'forever', seconds, or such as '30d', '12h', '5m'")
 
 
+def retention(value: str) -> tuple[float | None, bool]:
+    """`30d` as seconds, `forever` as None, and whether it says `sliding` after it. ValueError where it is neither."""
+    told, _, how = value.strip().partition(" ")
+    seconds = span(told)
+    if how.strip() not in ("", "sliding") or (seconds is None and how) or not isinstance(seconds, float | int | None):
+        raise ValueError("must be 'forever', or such as '30d', '12h', '5m', or '30d sliding'")
+    return seconds, bool(how)
+
+
 def listed(value: object) -> object:
     """`a, b` as a list."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value

@@ -13,9 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from sayonce.catalog.catalog import Catalog
+from sayonce.catalog.postgres import PostgresDatabase
+from sayonce.catalog.sqlite import SqliteDatabase
 from sayonce.errors import InvalidSettings, StorageError, StorageFull, StorageUnavailable
 from sayonce.storage import registry
 from sayonce.storage.contract import Storage
+from sayonce.storage.database import DatabaseStorage
 from sayonce.storage.local import LocalStorage
 from sayonce.storage.memory import MemoryStorage
 from sayonce.testing.storages import StorageContract
@@ -159,3 +163,38 @@ def test_the_registry(tmp_path: Path) -> None:
     with pytest.raises(InvalidSettings, match="root"):
         registry.make("x", "local", {"rot": "/x"})
     assert StorageFull.code == "storage_full"
+
+
+class TestDatabaseOnSqlite(StorageContract):
+    @pytest.fixture
+    async def storage(self, tmp_path: Path) -> AsyncIterator[Storage]:
+        catalog = Catalog(SqliteDatabase(tmp_path / "catalog.db"), time.time)
+        yield DatabaseStorage("database://", catalog.bytes)
+        await catalog.aclose()
+
+
+class TestDatabaseOnPostgres(StorageContract):
+    @pytest.fixture
+    async def storage(self, postgres: str) -> AsyncIterator[Storage]:
+        catalog = Catalog(PostgresDatabase(postgres), time.time)
+        yield DatabaseStorage("database://", catalog.bytes)
+        await catalog.aclose()
+
+    async def test_two_names_are_two_places(self, storage: Storage) -> None:
+        assert isinstance(storage, DatabaseStorage)
+        other = DatabaseStorage("another", storage._rows)
+        await storage.write("a", b"one", {})
+        await other.write("a", b"two", {})
+        assert (await storage.read("a"), await other.read("a")) == (b"one", b"two")
+        assert [blob.size async for blob in other.list()] == [3]
+
+    async def test_pages_follow_one_another(self, storage: Storage) -> None:
+        for n in range(1_200):
+            await storage.write(f"{n:04}.mp3", b"x", {})
+        assert [blob.path async for blob in storage.list()] == [f"{n:04}.mp3" for n in range(1_200)]
+
+
+def test_a_database_takes_no_settings() -> None:
+    for table in ({}, {"rows": object(), "root": "/x"}, {"rows": object(), "url": "database://elsewhere"}):
+        with pytest.raises(InvalidSettings, match="DATABASE_URL"):
+            registry.make("x", "database", table)

@@ -13,7 +13,7 @@ import pytest
 
 from sayonce.testing.servers import serving
 from sayonce.testing.vendors import FakeVendors
-from tests.conftest import MakeHouse
+from tests.conftest import MakeHouse, until
 from tests.e2e import crashing
 from tests.e2e.processes import environment, refuse_unsound, serving_process
 from tests.e2e.syscalls import calls_of
@@ -140,7 +140,9 @@ async def test_kill_9_at_random_moments_under_load(tmp_path: Path) -> None:
         for n in range(KILLS):
             async with serving_process(tmp_path, upstream, SAYONCE_LEASE_SECONDS="1") as server:
                 loads = [asyncio.create_task(_load(server.url, n, k, heard)) for k in range(4)]
-                await asyncio.sleep(chance.uniform(0.02, 0.5))
+                enough = len(heard) + chance.randrange(6)  # however fast this machine is just now
+                await until(lambda: len(heard) >= enough)  # noqa: B023 - it is waited for
+                await asyncio.sleep(chance.uniform(0.0, 0.1))
                 await server.kill()
                 await asyncio.gather(*loads)
             refuse_unsound(tmp_path)

@@ -185,16 +185,26 @@ def test_it_carries_its_licence_and_says_what_it_is(wheel: Path) -> None:
 def test_without_extras_every_module_imports_from_the_wheel_alone(bare: Installed) -> None:
     everything = (
         "import importlib, pkgutil, sayonce\n"
+        "from sayonce.errors import MissingExtra\n"
         "print(sayonce.__file__)\n"
         "programs = '__main__', 'migrations.env', 'espeak_worker'\n"
         "for module in pkgutil.walk_packages(sayonce.__path__, 'sayonce.'):\n"
         "    if not (module.name.endswith(programs) or module.name.startswith('sayonce.testing')):\n"
-        "        importlib.import_module(module.name)\n"
+        "        try:\n"
+        "            importlib.import_module(module.name)\n"
+        "        except (MissingExtra, ModuleNotFoundError) as error:\n"
+        "            print(module.name, getattr(error, 'extra', error.args[0]))\n"
         "assert importlib.util.find_spec('espeakng_loader') is None\n"
     )
     done = bare.run("python", "-W", "error", "-c", everything)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(str(_site_packages(bare)))
+    where, *missing = done.stdout.splitlines()
+    assert where.startswith(str(_site_packages(bare)))
+    told = dict(line.removeprefix("sayonce.").split(" ", 1) for line in missing)
+    assert told["catalog.postgres"] == "postgres"
+    for extra in ("s3", "gcs", "obstore", "supabase", "databricks"):
+        assert told[f"storage.{extra}"] == extra
+    assert {module.partition(".")[0] for module in told} <= {"catalog", "storage"}, "what serves needs no extra"
 
 
 def test_without_extras_the_command_teaches(bare: Installed) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -34,7 +35,14 @@ async def metric(server: Server, name: str) -> float:
 
 
 def workers(server: Server) -> list[psutil.Process]:
-    return [each for each in psutil.Process(server.process.pid).children() if "--worker" in each.cmdline()]
+    return [each for each in psutil.Process(server.process.pid).children() if "--worker" in command_of(each)]
+
+
+def command_of(process: psutil.Process) -> list[str]:
+    """What it was started with; nothing where it has just died."""
+    with suppress(psutil.NoSuchProcess):  # a zombie, too
+        return process.cmdline()
+    return []
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from sayonce.errors import InvalidSettings
 from sayonce.providers import registry
 from sayonce.providers.chat_cleaner import ChatCleanerSettings
 from sayonce.providers.vendor import Vendor
-from sayonce.settings import Settings, config_file, load, table
+from sayonce.settings import Settings, config_file, load
+from sayonce.settings_table import table
 
 SECRET = "sk-never-shown"
 
@@ -42,7 +43,7 @@ def test_the_promised_defaults() -> None:
     assert settings.data_dir.name == "sayonce"
     assert settings.keep is None
     assert settings.variants == "transcode"
-    assert settings.database == settings.data_dir / "catalog.db"
+    assert settings.database == f"sqlite:///{settings.data_dir}/catalog.db"
 
 
 def test_the_environment_beats_the_file_and_a_given_one_beats_both(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,6 +301,7 @@ def _another(name: str) -> str:
     """A value that is not the default."""
     fixed = {
         "variants": "native",
+        "delivery": "storage",
         "log_level": "debug",
         "log_format": "json",
         "keep_text": "false",
@@ -332,3 +334,20 @@ def test_the_docs_page_tells_of_every_setting_of_an_upstream() -> None:
 def test_the_docs_page_tells_of_every_provider(provider: str) -> None:
     [tables] = [line for line in settings_page().splitlines() if line.startswith("|") and f'"{provider}"' in line]
     assert "| what it is |" in tables, f"give {provider} a table in docs/reference.py"
+
+
+def test_a_storage_with_a_key_of_its_own_takes_nothing_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.setenv(name, SECRET)
+    own = {"url": "s3://other", "access_key_id": "mine", "secret_access_key": "mine"}
+    made = load(storage="s3://bucket/", storages={"mine": own}).all_storages
+    assert made["mine"] == {"backend": "s3", **own}
+    assert set(made["s3://bucket"]) == {
+        "backend",
+        "url",
+        "endpoint_url",
+        "access_key_id",
+        "secret_access_key",
+        "session_token",
+    }
+    assert SECRET not in str(made["s3://bucket"]["secret_access_key"])

@@ -57,6 +57,11 @@ class AudioDoor(Door):
         if ext in _TIMINGS:
             estimate = self.gateway.settings.estimate_timings
             return _timings(asset, marks_of(asset, asset.text or "", estimate=estimate), ext, keeping())
+        if (
+            self.gateway.settings.delivery == "storage"
+            and (there := await self._elsewhere(asset, signed)) is not None
+        ):
+            return there
         if clip is None and (clip := await self.gateway.shelf.fetch(asset)) is None:
             raise links.not_there()
         self.gateway.hot.put(clip, epoch)
@@ -85,6 +90,24 @@ class AudioDoor(Door):
         except AccessError:
             return None
         return caller
+
+    async def _elsewhere(self, asset: Asset, signed: float | None) -> Bytes | None:
+        """A redirect to where its storage serves it; None where it does not. Whoever keeps the redirect finds it good
+        for as long as he may."""
+        life = links.life_of(asset, self.gateway.settings.url_seconds if signed is None else signed)
+        address = await self.gateway.shelf.address(asset, life) if life >= 1 else None
+        if address is None:
+            return None
+        headers: Headers = [
+            (b"location", address.encode()),
+            (b"cache-control", b"private, max-age=%d" % (life / 2)),
+            (b"vary", b"authorization"),
+            (b"x-content-hash", asset.content_hash.hex().encode()),
+            (b"x-tts-cache", b"hit"),
+            (b"x-tts-provider", asset.upstream.encode()),
+            (b"content-length", b"0"),
+        ]
+        return Bytes(302, headers, b"")
 
     async def _find(self, content_hash: bytes) -> tuple[Clip | None, Asset | None]:
         clip = self.gateway.hot.get(content_hash)

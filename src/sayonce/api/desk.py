@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl
 
 from starlette.types import Receive, Scope
@@ -15,13 +15,12 @@ from sayonce.access.limits import RateLimits
 from sayonce.access.loopback import refuse_strangers
 from sayonce.app import Gateway
 from sayonce.cache.cast import Cast, Cleaning
-from sayonce.cache.orders import Steering
+from sayonce.cache.orders import Retention, Steering
 from sayonce.errors import BodyTooLarge, CallerLeft, InvalidRequest
 from sayonce.speech.requests import Owner, SpeechRequest
 from sayonce.speech.requests import Scope as Sharing
+from sayonce.units import retention
 
-_STEERING = {"no-store": "no_store", "no-cache": "no_cache", "only-if-cached": "only_if_cached"}
-_PLAIN = Steering()
 _LONGEST_NAME = 200
 _TRUE, _FALSE = frozenset(("true", "t", "1", "yes", "y", "on")), frozenset(("false", "f", "0", "no", "n", "off"))
 # Cleaning as many characters takes a few milliseconds.
@@ -98,6 +97,7 @@ class Desk:
         self.gate: Gate = gateway.gate
         self._limits: RateLimits = gateway.limits
         self._origins = gateway.settings.cors_origins
+        self._usual = Steering(no_store=not gateway.settings.caching)
 
     async def receive(self, scope: Scope, role: Role = Role.SPEAK) -> Visit:
         """The visit of a request. Errors: Unauthenticated, Forbidden, RateLimited, CatalogUnavailable."""
@@ -106,8 +106,12 @@ class Desk:
         caller = self.gate.recognise(key) or await self.gate.admit(key)
         self._demand(caller, scope, role)
         self._limits.take(caller.tenant)
-        wanted = headers.get(b"cache-control")
-        return Visit(caller, headers, _PLAIN if wanted is None else steering(wanted))
+        return Visit(caller, headers, self._steering(headers))
+
+    def _steering(self, headers: Mapping[bytes, bytes]) -> Steering:
+        wanted, keep = headers.get(b"cache-control"), headers.get(b"x-sayonce-keep")
+        told = self._usual if wanted is None else steering(wanted, self._usual)
+        return told if keep is None else replace(told, keep=_retention(keep))
 
     async def admit(self, scope: Scope, headers: Mapping[bytes, bytes], role: Role) -> Caller:
         """Who asks, without counting it as a request. Errors: Unauthenticated, Forbidden, CatalogUnavailable."""
@@ -128,10 +132,25 @@ async def cleaned(cast: Cast, request: SpeechRequest, how: Cleaning) -> SpeechRe
     return await asyncio.to_thread(cast.cleaned, request, how)
 
 
-def steering(cache_control: bytes) -> Steering:
-    """What a request's Cache-Control asks for; words that are not ours mean nothing."""
+def steering(cache_control: bytes, usual: Steering) -> Steering:
+    """What a request's Cache-Control asks for beside what is usual; words that are not ours mean nothing."""
     words = {word.strip().lower() for word in cache_control.decode("latin-1").split(",")}
-    return Steering(**{field: True for word, field in _STEERING.items() if word in words})
+    return Steering(
+        no_store=usual.no_store or "no-store" in words,
+        no_cache="no-cache" in words,
+        only_if_cached="only-if-cached" in words,
+    )
+
+
+def _retention(told: bytes) -> Retention:
+    try:
+        return Retention(*retention(told.decode("ascii")))
+    except ValueError as error:
+        raise InvalidRequest(
+            "The header X-Sayonce-Keep cannot be read.",
+            param="keep",
+            remedy="Send 'forever', '30d', '12h' or '5m', and 'sliding' after it to count from the last use.",
+        ) from error
 
 
 def query_of(scope: Scope) -> dict[str, str]:

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from sayonce.api import answers
 from sayonce.app import Gateway
 from sayonce.errors import InvalidRequest, SayonceError
+from sayonce.storage.contract import forwarded_token
 from sayonce.telemetry.logs import get_logger
 
 _log = get_logger("sayonce.api")
@@ -29,8 +30,12 @@ class Door(ABC):
     #: What this door calls a field that is called otherwise within: an error names it so.
     words: ClassVar[Mapping[str, str]] = {}
 
+    #: Whether what it asks of storages is asked for its caller, and not for the gateway itself.
+    for_callers: ClassVar[bool] = True
+
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
+        self._token_header = gateway.settings.forwarded_token_header.lower().encode()
 
     @abstractmethod
     async def answer(self, scope: Scope, receive: Receive) -> ASGIApp:
@@ -41,6 +46,9 @@ class Door(ABC):
         return answers.error(problem)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._token_header:
+            # Also where there is none: this task's context may be that of the connection's last request.
+            forwarded_token.set(self._token(scope) if self.for_callers else None)
         try:
             answer = await self.answer(scope, receive)
         except SayonceError as problem:
@@ -52,6 +60,11 @@ class Door(ABC):
             self.gateway.watch.bug(bug)
             answer = self.refuse(answers.bug())
         await answer(scope, receive, send)
+
+    def _token(self, scope: Scope) -> str | None:
+        """What the caller has forwarded."""
+        sent = dict(scope["headers"]).get(self._token_header, b"").strip()
+        return sent.decode("latin-1") or None
 
 
 def hang(app: FastAPI, path: str, method: str, door: ASGIApp, describe: Callable[..., Any]) -> None:

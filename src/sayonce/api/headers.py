@@ -36,6 +36,9 @@ _MEANING = {
 }
 
 
-def meaning(user_header: str) -> Mapping[bytes, Header]:
-    """What each header means, where `user_header` names the one that carries a message's user."""
-    return _MEANING | {user_header.lower().encode(): Header.CREDENTIAL}
+def meaning(user_header: str, token_header: str = "") -> Mapping[bytes, Header]:
+    """What each header means, where `user_header` names the one that carries a message's user. The one that carries a
+    token for storages means what no repeat can be held to, whatever it is called."""
+    meanings = _MEANING | {user_header.lower().encode(): Header.CREDENTIAL}
+    meanings.pop(token_header.lower().encode(), None)
+    return meanings

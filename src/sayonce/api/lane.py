@@ -59,7 +59,7 @@ class Lane:
         #: Segments that were one whole repeat each.
         self.segments: dict[bytes, Known] = {}
         self._opening: tuple[object, bytes] = (None, b"")
-        self.meaning = meaning(gateway.settings.user_header)
+        self.meaning = meaning(gateway.settings.user_header, gateway.settings.forwarded_token_header)
         self._answered = gateway.watch.metrics.lane_answered
         self.declined = gateway.watch.metrics.lane_declined
 

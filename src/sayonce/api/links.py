@@ -22,15 +22,20 @@ class Links:
         self._gateway = gateway
         self._base = (gateway.settings.public_url or _came_to(scope)).rstrip("/")
 
-    def of(self, asset: Asset, tenant: Tenant) -> str:
-        """The URL of an asset of that tenant's. A signed one never outlives the asset."""
+    async def of(self, asset: Asset, tenant: Tenant) -> str:
+        """The URL of an asset of that tenant's: its storage's own where that gives one, else the gateway's. A signed
+        one never outlives the asset."""
         path, version = path_of(asset), asset.digest.hex()
         if tenant.public and tenant.id == asset.owner.tenant:
             return f"{self._base}{path}?v={version}"
-        life = self._gateway.settings.url_seconds
-        if asset.until is not None:
-            life = min(life, asset.until - time.time())
-        return f"{self._base}{path}?{self._gateway.signer.sign(path, version, life)}"
+        life = life_of(asset, self._gateway.settings.url_seconds)
+        address = await self._gateway.shelf.address(asset, life) if life >= 1 else None
+        return address or f"{self._base}{path}?{self._gateway.signer.sign(path, version, life)}"
+
+
+def life_of(asset: Asset, longest: float) -> float:
+    """For how many seconds a URL of an asset may be good."""
+    return longest if asset.until is None else min(longest, asset.until - time.time())
 
 
 def path_of(asset: Asset) -> str:

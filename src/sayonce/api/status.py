@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, ClassVar
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope
@@ -24,6 +24,8 @@ from sayonce.telemetry.siblings import Siblings
 class HealthDoor(Door):
     """Alive, and ready: `/api/health` answers while the process lives, `/api/health/ready` 503 while it could not
     keep what it speaks. An admin's key is told how each upstream stands, too."""
+
+    for_callers: ClassVar[bool] = False
 
     def __init__(self, gateway: Gateway, desk: Desk, *, strict: bool) -> None:
         super().__init__(gateway)
@@ -65,6 +67,7 @@ class HealthDoor(Door):
         try:
             if self._strict:
                 await self.gateway.storages[settings.storage].probe()
+                self.gateway.shelf.writable = True
         except StorageError as error:
             return error.code
         return "ok" if self.gateway.shelf.writable else "storage_full"

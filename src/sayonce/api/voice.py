@@ -48,7 +48,7 @@ class VoiceDoor(Door):
         answer = self.gateway.engine.recall(chain.first) or await self.gateway.engine.say(chain)
         asset = (await whole(answer)).asset
         links_of = links.Links(self.gateway, scope)
-        told = self._told(answer, asset, links_of.of(asset, visit.caller.tenant) if asset.blobs else None)
+        told = self._told(answer, asset, await links_of.of(asset, visit.caller.tenant) if asset.blobs else None)
         timing = b"total;dur=%.3f" % ((time.perf_counter() - began) * 1000)
         return answers.as_json(told, headers=[*_marks_of(answer, asset), (b"server-timing", timing)])
 
@@ -107,7 +107,7 @@ class AssetDoor(Door):
         asset = await self.gateway.shelf.find(content_hash)
         if asset is None or not _may_have(visit, asset):
             raise links.not_there()
-        url = links.Links(self.gateway, scope).of(asset, visit.caller.tenant)
+        url = await links.Links(self.gateway, scope).of(asset, visit.caller.tenant)
         return answers.as_json({**row(asset), "url": url, "text": asset.text})
 
     async def _remove(self, content_hash: bytes, visit: Visit) -> ASGIApp:

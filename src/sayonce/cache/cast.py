@@ -8,7 +8,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TypeAlias
 
-from sayonce.cache.orders import Chain, Link, Order, Steering
+from sayonce.cache.orders import Chain, Link, Order, Retention, Steering
 from sayonce.errors import (
     InvalidRequest,
     MissingExtra,
@@ -41,12 +41,12 @@ class Cleaning(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Customs:
-    """What holds where a request says nothing. `chain` names who speaks, and who in whose place. What is said is
-    kept for `keep` seconds (None is forever), and must begin within `patience` seconds."""
+    """What holds where a request says nothing. `chain` names who speaks, and who in whose place. What is said must
+    begin within `patience` seconds."""
 
     chain: tuple[str, ...]
     voices: Voices = field(default_factory=Voices)
-    keep: float | None = None
+    keep: Retention = Retention()
     patience: float = 60.0
     cleaner: Cleaner | None = None
     usd_rate: float = 1.0
@@ -207,7 +207,7 @@ class Cast:
             format=request.format,
             breaker=breaker,
             steering=steering,
-            keep=self._customs.keep,
+            keep=steering.keep or self._customs.keep,
             cleaner=chosen,
             usd_rate=self._customs.usd_rate,
         )

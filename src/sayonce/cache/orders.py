@@ -28,12 +28,22 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Retention:
+    """How long something is kept: so many seconds, or forever (None); `sliding` is after its last use, instead of
+    after it was made."""
+
+    seconds: float | None = None
+    sliding: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Steering:
     """How a request steers the cache, in HTTP's own words."""
 
     no_store: bool = False  # speak it, keep nothing
     no_cache: bool = False  # speak it anew, replace what is kept once whole
     only_if_cached: bool = False  # from what is kept, or not at all
+    keep: Retention | None = None  # for how long what it has spoken is kept; None: as usual
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +58,7 @@ class Placement:
 class Order:
     """One request, ready for the engine: what to say, who says it, in which format, how to treat the cache.
 
-    `breaker` tells whether its provider is to be asked now. `keep` is for how many seconds it is kept; None is
-    forever.
+    `breaker` tells whether its provider is to be asked now.
     """
 
     provider: Provider
@@ -57,7 +66,7 @@ class Order:
     format: AudioFormat
     breaker: Breaker
     steering: Steering = Steering()
-    keep: float | None = None
+    keep: Retention = Retention()
     #: Who cleans the text before it is spoken; None where it is spoken as the recipe has it.
     cleaner: Cleaner | None = None
     #: Where it is kept, and why, if not at the usual place as any request.

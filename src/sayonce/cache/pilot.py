@@ -290,8 +290,10 @@ class Pilot:
     async def _keep(self, flight: Flight, lease: Lease, clip: Clip) -> Clip:
         """The clip as it is kept; as it was where it cannot be."""
         ground, order = self._ground, flight.order
-        until = None if order.keep is None else self._clock() + order.keep
-        use = replace(Use("request") if order.placement is None else order.placement.use, keep_until=until)
+        until = None if order.keep.seconds is None else self._clock() + order.keep.seconds
+        sliding = order.keep.seconds if order.keep.sliding else None
+        use = Use("request") if order.placement is None else order.placement.use
+        use = replace(use, keep_until=until, sliding=sliding)
         clip = Clip(replace(clip.asset, until=until), clip.data)
         alone = ground.finder.transcodes or flight.anew
         epoch = ground.hot.epoch

@@ -11,19 +11,24 @@ import asyncio
 import hashlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from sayonce.audio.formats import extension
+from sayonce.audio.formats import content_type, extension
 from sayonce.cache.orders import Clip
+from sayonce.cache.tier import Tier
 from sayonce.catalog.catalog import Catalog
-from sayonce.catalog.records import Asset, Blob, Lease, Spent, Use
-from sayonce.errors import BlobNotFound, StorageError, StorageUnavailable
+from sayonce.catalog.leases import HOLD
+from sayonce.catalog.records import Asset, Blob, Lease, Removed, Spent, Use
+from sayonce.errors import BlobNotFound, CallerRefused, StorageError, StorageUnavailable
 from sayonce.speech.requests import Owner, Scope
-from sayonce.storage.contract import Storage
+from sayonce.storage.contract import Serving, Storage
 from sayonce.storage.paths import PathTemplate
 from sayonce.telemetry.logs import get_logger
 
+# How many blobs are deleted at once, and within how many seconds: nobody may land what they are of meanwhile.
+_DELETED_AT_ONCE, _DELETED_WITHIN = 16, 0.8 * HOLD
 # Above this, hashing takes longer than the hop to a thread.
 _HASH_IN_THREAD = 256 * 1024
 
@@ -36,6 +41,13 @@ class Place:
 
     storage: Storage
     template: PathTemplate
+    #: What stands in front of the storage, if anything does.
+    tier: Tier | None = None
+
+    def serving(self, asset: Asset) -> Serving:
+        """What the storage says of an asset's blob: new bytes have a new path, where the template sees to it."""
+        caching = "private, max-age=31536000, immutable" if self.template.names_bytes else "private, no-cache"
+        return Serving(content_type(asset.format), caching)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +69,8 @@ class Shelf:
         self._storages = storages
         self._place = place
         self._forget = forget
-        #: Whether the last write succeeded. While it did not, what is spoken cannot be kept, and is capped.
+        #: Whether the last write succeeded, or failed for its caller alone. While not, what is spoken cannot be kept,
+        #: and is capped.
         self.writable = True
 
     async def variants(self, recipe_hash: bytes) -> tuple[Asset, ...]:
@@ -72,18 +85,35 @@ class Shelf:
         """The asset with its bytes, from the first of its blobs that has them. None where every one is definitely
         gone or broken: then its row is gone, too. StorageUnavailable where that cannot be told."""
         unreachable: StorageError | None = None
-        for blob in asset.blobs:
+        tier = self._place.tier
+        for blob in asset.blobs if tier is None else tier.in_order(asset.blobs):
             try:
                 data = await self._read(blob)
             except StorageError as error:
                 unreachable = error
                 continue
             if data is not None:
+                if tier is not None:
+                    tier.read(asset, blob)
                 return Clip(asset, data)
             _log.warning("blob.lost", storage=blob.storage, path=blob.path)
             await self._catalog.drop_blob(asset.content_hash, blob)
         if unreachable is not None:
             raise unreachable
+        return None
+
+    async def address(self, asset: Asset, seconds: float) -> str | None:
+        """Where whoever has it can fetch the asset from its storage itself, for about so many seconds; None where no
+        storage of it gives such an address."""
+        for blob in asset.blobs:
+            storage = self._storages.get(blob.storage)
+            try:
+                address = None if storage is None else await storage.url(blob.path, seconds)
+            except StorageError as error:
+                _log.warning("address.none", storage=blob.storage, error=error.code)
+                continue
+            if address is not None:
+                return address
         return None
 
     async def keep(self, lease: Lease, clip: Clip, berth: Berth, spent: Spent | None, *, alone: bool) -> Clip:
@@ -126,14 +156,39 @@ class Shelf:
         await self._delete(orphans)
         return stored
 
+    async def warm(self, remembered: Callable[[bytes], Clip | None]) -> None:
+        """Puts copies of what had to be read from behind the tier into it again, as far as it is `remembered`."""
+        tier = self._place.tier
+        for asset in [] if tier is None else tier.missed():
+            clip = remembered(asset.content_hash)
+            if tier is not None and clip is not None and clip.asset.digest == asset.digest:
+                for blob in await self._copy(tier, clip):
+                    await self._catalog.shelve(asset.content_hash, blob)
+
+    async def discard(self, removed: Removed) -> None:
+        """Deletes the blobs of what was removed, and lets it be landed again. What takes too long is the sweep's."""
+        turn = asyncio.Semaphore(_DELETED_AT_ONCE)
+
+        async def delete(blob: Blob) -> None:
+            async with turn:
+                await self._delete((blob,))
+
+        try:
+            async with asyncio.timeout(_DELETED_WITHIN):
+                await asyncio.gather(*(delete(blob) for blob in removed.orphans))
+        except TimeoutError:
+            _log.warning("blobs.left", number=len(removed.orphans))
+        finally:
+            await self._catalog.let_go(removed)
+
     async def remove(self, content_hash: bytes, tenant: str, may: Callable[[Owner], bool]) -> bool:
         """Removes every variant of a content hash's recipe, and keeps a flight that is making it from landing.
         Whether there was anything of that tenant's that it `may` have."""
-        orphans = await self._catalog.remove(content_hash, tenant, may)
+        removed = await self._catalog.remove(content_hash, tenant, may)
         sys.audit("sayonce.remove", "row deleted")
-        if orphans is None:
+        if removed is None:
             return False
-        await self._delete(orphans)
+        await self.discard(removed)
         return True
 
     async def book(self, spent: Spent) -> None:
@@ -159,7 +214,12 @@ class Shelf:
             data = await storage.read(blob.path)
         except BlobNotFound:
             return None
-        return data if await digest_of(data) == blob.digest else None
+        if await digest_of(data) == blob.digest:
+            return data
+        with suppress(BlobNotFound):
+            # A portal that answers everything with its own page answers this, too: that is no broken blob.
+            await storage.metadata(blob.path)
+        return None
 
     def _forget_all(self, content_hashes: Iterable[bytes]) -> None:
         for content_hash in content_hashes:
@@ -167,17 +227,23 @@ class Shelf:
 
     async def _store(self, clip: Clip, path: str | None = None) -> Clip:
         place, asset = self._place, clip.asset
-        path = path or place.template.render(path_fields(asset))
+        elsewhere, path = path is not None, path or place.template.render(path_fields(asset))
         metadata = blob_metadata(asset, await self._catalog.identity())
         sys.audit("sayonce.keep", "checked")
         try:
-            await place.storage.write(path, clip.data, metadata)
-        except StorageError:
-            self.writable = False
+            await place.storage.write(path, clip.data, metadata, place.serving(asset))
+        except StorageError as error:
+            self.writable = self.writable and isinstance(error, CallerRefused)
             raise
         self.writable = True
+        copies = () if place.tier is None or elsewhere else await self._copy(place.tier, clip)
         sys.audit("sayonce.keep", "blob written")
-        return Clip(replace(asset, blobs=(Blob(place.storage.name, path, asset.digest),)), clip.data)
+        return Clip(replace(asset, blobs=(Blob(place.storage.name, path, asset.digest), *copies)), clip.data)
+
+    async def _copy(self, tier: Tier, clip: Clip) -> tuple[Blob, ...]:
+        place, asset = self._place, clip.asset
+        path = place.template.render(path_fields(asset))
+        return await tier.put(path, clip, blob_metadata(asset, await self._catalog.identity()), place.serving(asset))
 
     async def _same(self, clip: Clip) -> Clip | None:
         for asset in await self._catalog.variants(clip.asset.recipe_hash):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from sayonce.cache.orders import Outcome
 from sayonce.catalog.catalog import Catalog
@@ -17,10 +18,13 @@ _log = get_logger("sayonce.tally")
 
 
 class Tally:
-    """What was counted since the last flush."""
+    """What was counted since the last flush. Copies in `tiers` live for so many seconds after each use, by the
+    storage's name."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], tiers: Mapping[str, float] = MappingProxyType({})) -> None:
         self._clock = clock
+        self._tiers = tiers
+        self._writing = asyncio.Lock()
         self._served: dict[bytes, tuple[Asset, int]] = {}
         self._counted: dict[UsageKey, UsageCount] = {}
 
@@ -53,7 +57,12 @@ class Tally:
         return UsageKey(hour, tenant, upstream, model or "", voice or "")
 
     async def flush(self, catalog: Catalog) -> None:
-        """Writes what was counted. Where that fails it stays counted, and the CatalogError is raised."""
+        """Writes what was counted, and of what was served that it was. Where that fails it stays counted, and the
+        CatalogError is raised. Who comes while it is being written waits until it is."""
+        async with self._writing:
+            await self._flush(catalog)
+
+    async def _flush(self, catalog: Catalog) -> None:
         served, self._served = self._served, {}
         for asset, hits in served.values():
             count = self.of(self.key(asset.owner.tenant, asset.upstream, asset.model, asset.voice))
@@ -63,7 +72,8 @@ class Tally:
         if not counted:
             return
         try:
-            await catalog.flush(counted, {content_hash: hits for content_hash, (_, hits) in served.items()})
+            hits_of = {content_hash: hits for content_hash, (_, hits) in served.items()}
+            await catalog.flush(counted, hits_of, self._tiers)
         except CatalogError:
             for key, count in counted.items():
                 _add(self.of(key), count)

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, select, update
 
-from sayonce.catalog import changes
+from sayonce.catalog import changes, locks
 from sayonce.catalog.database import Lookup
 from sayonce.catalog.records import Asset, Blob, Use, owner_of
 from sayonce.catalog.tables import assets, blobs, uses
@@ -53,6 +53,13 @@ BY_RECIPE = Lookup(_kept.where(assets.c.recipe_hash == bindparam("recipe_hash"))
 
 #: One asset by its name.
 BY_CONTENT = Lookup(_kept.where(assets.c.content_hash == bindparam("content_hash")))
+
+
+_TOUCH = (
+    update(assets)
+    .where(assets.c.content_hash == bindparam("key"))
+    .values(hits=assets.c.hits + bindparam("more"), used_at=bindparam("now"))
+)
 
 
 def assets_of(rows: Iterable[Sequence[Any]]) -> tuple[Asset, ...]:
@@ -111,10 +118,11 @@ def add_use(connection: Connection, content_hash: bytes, use: Use, now: float) -
                 "speaker": use.speaker,
                 "at": now,
                 "keep_until": use.keep_until,
+                "sliding": use.sliding,
                 "pinned": use.pinned,
             },
             key=["content_hash", "kind", "name", "sequence"],
-            replace=["speaker", "at", "keep_until", "pinned"],
+            replace=["speaker", "at", "keep_until", "sliding", "pinned"],
         )
     )
     renew_until(connection, content_hash)
@@ -145,6 +153,9 @@ def remove_variants(connection: Connection, recipe_hash: bytes, besides: bytes, 
 
 def drop_blob(connection: Connection, content_hash: bytes, blob: Blob, now: float) -> None:
     """Forgets a blob that is definitely gone or broken; an asset without blobs goes with it, its uses stay."""
+    found = recipe_and_owner(connection, content_hash)
+    if found is not None:
+        locks.alone_with_recipe(connection, found[0])
     key = connection.execute(select(assets.c.id).where(assets.c.content_hash == content_hash)).scalar_one_or_none()
     if key is None:
         return
@@ -157,10 +168,26 @@ def drop_blob(connection: Connection, content_hash: bytes, blob: Blob, now: floa
 
 def touch(connection: Connection, served: Mapping[bytes, int], now: float) -> None:
     """Adds the hits that were counted since the last time, and when that was."""
-    for content_hash, hits in served.items():
-        connection.execute(
-            update(assets).where(assets.c.content_hash == content_hash).values(hits=assets.c.hits + hits, used_at=now)
-        )
+    if served:
+        # In one order, so that two processes do not wait for each other.
+        rows = [{"key": content_hash, "more": hits, "now": now} for content_hash, hits in sorted(served.items())]
+        connection.execute(_TOUCH, rows)
+
+
+def slide(connection: Connection, served: Iterable[bytes], tiers: Mapping[str, float], now: float) -> None:
+    """Lets what was served be kept for longer, where its uses say so; and its copies in `tiers`, for so many seconds
+    by the storage's name."""
+    names = sorted(served)
+    sliding = (uses.c.content_hash.in_(names)) & uses.c.sliding.is_not(None)
+    kept = sorted(connection.execute(select(uses.c.content_hash).where(sliding).distinct()).scalars())
+    if kept:
+        connection.execute(update(uses).where(sliding).values(keep_until=now + uses.c.sliding))
+    for content_hash in kept:
+        renew_until(connection, content_hash)
+    for storage, seconds in tiers.items():
+        ours = select(assets.c.id).where(assets.c.content_hash.in_(names))
+        there = (blobs.c.storage == storage) & blobs.c.asset.in_(ours) & blobs.c.until.is_not(None)
+        connection.execute(update(blobs).where(there).values(until=now + seconds))
 
 
 def recipe_and_owner(connection: Connection, content_hash: bytes) -> tuple[bytes, Owner] | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from sqlalchemy import Connection
 
-from sayonce.catalog import accounts, assets, changes, leases, placements, usage
+from sayonce.catalog import accounts, assets, changes, leases, placements, upkeep, usage
 from sayonce.catalog.database import Database
 from sayonce.catalog.records import (
     ApiKey,
@@ -19,6 +20,8 @@ from sayonce.catalog.records import (
     Landing,
     Lease,
     Progress,
+    Removed,
+    Selection,
     Spent,
     Statistics,
     TakeOff,
@@ -27,10 +30,13 @@ from sayonce.catalog.records import (
     UsageKey,
     Use,
 )
+from sayonce.catalog.stored import StoredBytes
 from sayonce.speech.requests import Owner
 
 #: How long change-log entries stay, in seconds: who read nothing for half of that must forget everything.
 CHANGES_STAY = 3_600.0
+# How many content hashes one statement names.
+_BATCH = 500
 
 
 class Catalog:
@@ -40,6 +46,8 @@ class Catalog:
         self._database = database
         self._clock = clock
         self._identity: str | None = None
+        #: The bytes of blobs whose storage is this database.
+        self.bytes = StoredBytes(database, clock)
 
     # ── assets ───────────────────────────────────────────────────────────────────────────────────
 
@@ -53,10 +61,15 @@ class Catalog:
         rows = await self._database.look_up(assets.BY_CONTENT, {"content_hash": content_hash})
         return next(iter(self._living(assets.assets_of(rows))), None)
 
-    async def remove(self, content_hash: bytes, tenant: str, may: Callable[[Owner], bool]) -> tuple[Blob, ...] | None:
-        """Deletes a content hash's recipe with every variant and use; a flight making it cannot land. Answers the
-        blobs to delete next; None where there is neither asset nor flight of that tenant's that it `may` have."""
+    async def remove(self, content_hash: bytes, tenant: str, may: Callable[[Owner], bool]) -> Removed | None:
+        """Deletes a content hash's recipe with every variant and use; a flight making it cannot land, nor anybody
+        until its blobs are deleted and it is let go. None where there is neither asset nor flight of that tenant's
+        that it `may` have."""
         return await self._database.write(leases.remove, content_hash, tenant, may, self._clock())
+
+    async def let_go(self, removed: Removed) -> None:
+        """Lets everybody land again what was removed."""
+        await self._database.note(leases.let_go, removed.holds)
 
     async def drop_blob(self, content_hash: bytes, blob: Blob) -> None:
         """Forgets a blob that is definitely gone or broken, and an asset with its last one."""
@@ -86,6 +99,10 @@ class Catalog:
         """One more blob and use of what is kept; None where it is not kept any more as it was. Answers the content
         hashes whose place was taken over."""
         return await self._database.write(placements.attach, content_hash, blob, use, self._clock())
+
+    async def shelve(self, content_hash: bytes, blob: Blob) -> bool:
+        """One more copy of what is kept, for a while; False where it is not kept any more as it was."""
+        return await self._database.write(placements.shelve, content_hash, blob)
 
     async def land_unchanged(self, lease: Lease, spent: Spent | None) -> None:
         """Gives the lease back after a refresh that brought the very bytes that are kept."""
@@ -147,11 +164,61 @@ class Catalog:
         """How many keys are not revoked."""
         return await self._database.read(accounts.valid_keys)
 
-    # ── upkeep and figures ───────────────────────────────────────────────────────────────────────
+    # ── upkeep ───────────────────────────────────────────────────────────────────────────────────
 
-    async def flush(self, counted: Mapping[UsageKey, UsageCount], served: Mapping[bytes, int]) -> None:
-        """Adds usage, and hits by content hash, that were counted in memory."""
-        await self._database.write(_flush, counted, served, self._clock())
+    async def due(self) -> upkeep.Due:
+        """What is to go since its time is over."""
+        return await self._database.read(upkeep.due, self._clock())
+
+    async def totals(self) -> tuple[int, int]:
+        """How many assets there are, and their bytes."""
+        return await self._database.read(upkeep.totals)
+
+    async def expire_assets(self, most: int) -> Removed:
+        """Removes at most so many assets that no use keeps any more."""
+        return await self._database.write(upkeep.expire_assets, self._clock(), most)
+
+    async def expire_blobs(self, most: int) -> tuple[Blob, ...]:
+        """Forgets at most so many copies whose time is over; the blobs to delete next."""
+        return await self._database.write(upkeep.expire_blobs, self._clock(), most)
+
+    async def end_uses(self, most: int) -> int:
+        """Deletes at most so many uses whose time is over; how many."""
+        return await self._database.write(upkeep.end_uses, self._clock(), most)
+
+    async def evict(self, most: int, excess: int) -> Removed:
+        """Removes what was not used for the longest time and is not pinned: at most so many assets, and no more than
+        `excess` bytes ask for."""
+        return await self._database.write(upkeep.evict, self._clock(), most, excess)
+
+    async def invalidate(self, which: Selection, after: int, most: int) -> tuple[Removed, int | None]:
+        """Removes at most so many of the selected assets, with ids above `after`; and tells where to go on, None at
+        the end."""
+        return await self._database.write(upkeep.invalidate, which, after, most, self._clock())
+
+    async def selected(self, which: Selection) -> int:
+        """How many assets are selected."""
+        return await self._database.read(upkeep.selected, which)
+
+    async def named(self, storage: str, paths: Sequence[str]) -> set[str]:
+        """Those of the paths in a storage that a row names."""
+        return await self._database.read(upkeep.named, storage, paths)
+
+    async def claim(self, name: str, every: float) -> bool:
+        """Whether it is this process that does what any is to do once in `every` seconds."""
+        return await self._database.write(upkeep.claim, name, every, self._clock())
+
+    # ── figures ──────────────────────────────────────────────────────────────────────────────────
+
+    async def flush(
+        self,
+        counted: Mapping[UsageKey, UsageCount],
+        served: Mapping[bytes, int],
+        tiers: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
+        """Adds usage, and hits by content hash, that were counted in memory; lets what was served be kept for longer,
+        where its uses, or the storages in `tiers` (seconds by name), say so."""
+        await self._database.write(_flush, counted, served, tiers, self._clock())
 
     async def statistics(self, tenant: str | None = None) -> Statistics:
         """What is kept and counted, of one tenant or of all."""
@@ -186,9 +253,16 @@ class Catalog:
 
 
 def _flush(
-    connection: Connection, counted: Mapping[UsageKey, UsageCount], served: Mapping[bytes, int], now: float
+    connection: Connection,
+    counted: Mapping[UsageKey, UsageCount],
+    served: Mapping[bytes, int],
+    tiers: Mapping[str, float],
+    now: float,
 ) -> None:
     usage.add(connection, counted)
     assets.touch(connection, served, now)
+    names = sorted(served)
+    for first in range(0, len(names), _BATCH):
+        assets.slide(connection, names[first : first + _BATCH], tiers, now)
     leases.tidy(connection, now)
     changes.trim(connection, now - CHANGES_STAY)

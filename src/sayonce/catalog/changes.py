@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
+from sayonce.catalog import locks
 from sayonce.catalog.database import Lookup
 from sayonce.catalog.records import Change
 from sayonce.catalog.tables import changes
@@ -25,6 +26,7 @@ NEWEST = Lookup(select(func.max(changes.c.sequence)))
 
 def append(connection: Connection, kind: str, subject: str, now: float) -> None:
     """Adds an entry, within the transaction that changes what it tells of."""
+    locks.alone_with_changes(connection)
     connection.execute(insert(changes).values(kind=kind, subject=subject, at=now))
 
 

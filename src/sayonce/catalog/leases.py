@@ -7,23 +7,39 @@ lands nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import BigInteger, Connection, Text, bindparam, cast, delete, func, insert, select, update
 
 from sayonce.catalog import assets as kept
-from sayonce.catalog import changes, placements
+from sayonce.catalog import changes, locks, placements
 from sayonce.catalog.database import Lookup
-from sayonce.catalog.records import MICROS, Asset, Blob, Held, Kept, Landing, Lease, Progress, Spent, TakeOff, Use
-from sayonce.catalog.tables import assets, doubts, facts, leases, spending, tenants
+from sayonce.catalog.records import (
+    MICROS,
+    Asset,
+    Blob,
+    Held,
+    Kept,
+    Landing,
+    Lease,
+    Progress,
+    Removed,
+    Spent,
+    TakeOff,
+    Use,
+)
+from sayonce.catalog.tables import assets, doubts, facts, fences, leases, spending, tenants, uses
 from sayonce.catalog.upserts import accumulate, insert_or_nothing
 from sayonce.errors import BudgetSpent, FenceLost
 from sayonce.speech.requests import Owner
 
 #: How long a failed lease stays for those who waited for it elsewhere, in seconds.
 _FAILURE_STAYS = 10.0
+#: How long nobody lands what was removed, at most, in seconds.
+HOLD = 15.0
 
 #: Where another's flight stands.
 PROGRESS = Lookup(
@@ -53,6 +69,7 @@ def progress_of(rows: Sequence[tuple[Any, ...]]) -> Progress | None:
 def take_off(connection: Connection, wish: TakeOff, life: float, now: float) -> Lease | Held | Kept:
     """Gives the lease for `life` seconds, unless the recipe is kept or another holds it. BudgetSpent where the
     tenant cannot pay."""
+    locks.alone_with_recipe(connection, wish.recipe_hash)
     found = _what_will_do(kept.kept(connection, wish.recipe_hash, now), wish)
     if found:
         return Kept(found)
@@ -79,6 +96,7 @@ def land(
 ) -> Landing:
     """Gives the lease back and keeps the asset; with `alone`, in place of every variant of its recipe. FenceLost
     where the lease is another's by now: then nothing has changed."""
+    locks.alone_with_recipe(connection, lease.recipe_hash)
     _give_back(connection, lease)
     settle(connection, spent, now)
     connection.execute(delete(doubts).where(doubts.c.recipe_hash == lease.recipe_hash))
@@ -106,6 +124,7 @@ def land_variant(
 ) -> tuple[Blob, ...] | None:
     """Keeps a transcoded variant while its source is still kept as it was; None where it is not. A variant that
     another process landed first stays."""
+    locks.alone_with_recipe(connection, source.recipe_hash)
     living = connection.execute(
         select(func.count()).where(assets.c.content_hash == source.content_hash, assets.c.digest == source.digest)
     ).scalar_one()
@@ -114,7 +133,8 @@ def land_variant(
     there = kept.kept(connection, variant.recipe_hash, now)
     if any(asset.content_hash == variant.content_hash for asset in there):
         return tuple(blob for blob in variant.blobs if not kept.path_in_use(connection, blob))
-    return kept.keep(connection, variant, use)
+    sliding = select(func.max(uses.c.sliding)).where(uses.c.content_hash == source.content_hash)
+    return kept.keep(connection, variant, replace(use, sliding=connection.execute(sliding).scalar_one()))
 
 
 def release(connection: Connection, lease: Lease, failure: str | None, now: float) -> None:
@@ -139,20 +159,42 @@ def is_doubted(connection: Connection, recipe_hash: bytes) -> bool:
 
 def remove(
     connection: Connection, content_hash: bytes, tenant: str, may: Callable[[Owner], bool], now: float
-) -> tuple[Blob, ...] | None:
+) -> Removed | None:
     """Deletes the recipe of a content hash, every variant and use of it, and takes the lease of a flight that is
     making it, which so cannot land. None where there is neither, or it is not `tenant`'s, or not one that `may`
     be had."""
+    flying = _flying(connection, content_hash, tenant)  # asked first: what lands meanwhile is then found as kept
     found = kept.recipe_and_owner(connection, content_hash)
     if found is not None and not (found[1].tenant == tenant and may(found[1])):
         return None
-    recipe_hash = found[0] if found is not None else _flying(connection, content_hash, tenant)
+    recipe_hash = found[0] if found is not None else flying
     if recipe_hash is None:
         return None
-    connection.execute(delete(leases).where(leases.c.recipe_hash == recipe_hash))
+    locks.alone_with_recipe(connection, recipe_hash)
     orphans = kept.remove_recipe(connection, recipe_hash, now)
     changes.append(connection, "recipe", recipe_hash.hex(), now)
-    return tuple(blob for blob in orphans if not kept.path_in_use(connection, blob))
+    orphans = tuple(blob for blob in orphans if not kept.path_in_use(connection, blob))
+    return Removed(orphans=orphans, holds=hold(connection, [recipe_hash], now))
+
+
+def hold(connection: Connection, recipe_hashes: Collection[bytes], now: float) -> tuple[Lease, ...]:
+    """Takes the leases of these recipes, whoever has them, while the bytes of what was removed are deleted: who
+    landed the same bytes at the same path meanwhile would lose them."""
+    if not recipe_hashes:
+        return ()
+    connection.execute(delete(leases).where(leases.c.recipe_hash.in_(recipe_hashes)))
+    fence, expires = next_fence(connection), now + HOLD
+    row = {"content_hash": b"", "fence": fence, "holder": "removal", "tenant": "", "refresh": False, "failure": None}
+    row |= {"reserved_micros": 0, "expires": expires}
+    connection.execute(_NEW_LEASE, [row | {"recipe_hash": recipe_hash} for recipe_hash in recipe_hashes])
+    return tuple(Lease(recipe_hash, fence, expires) for recipe_hash in recipe_hashes)
+
+
+def let_go(connection: Connection, holds: Collection[Lease]) -> None:
+    """Gives back what `hold` took."""
+    for fence in {each.fence for each in holds}:
+        held = [each.recipe_hash for each in holds if each.fence == fence]
+        connection.execute(delete(leases).where(leases.c.recipe_hash.in_(held), leases.c.fence == fence))
 
 
 def tidy(connection: Connection, now: float) -> None:
@@ -164,7 +206,7 @@ def settle(connection: Connection, spent: Spent | None, now: float) -> None:
     """Adds a generation's cost to what its tenant has spent this month."""
     if spent is not None and spent.cost:
         row = {"tenant": spent.tenant, "month": month(now), "spent_micros": spent.cost}
-        connection.execute(accumulate(connection, spending, row, key=["tenant", "month"], add=["spent_micros"]))
+        connection.execute(accumulate(connection, spending, key=["tenant", "month"], add=["spent_micros"]), [row])
 
 
 def month(now: float) -> str:
@@ -188,19 +230,28 @@ def _refuse_overspending(connection: Connection, wish: TakeOff, now: float) -> N
     budget = wish.budget if own is None else own
     if budget is None:
         return
-    spent = connection.execute(
-        select(func.sum(spending.c.spent_micros)).where(
-            spending.c.tenant == wish.tenant, spending.c.month == month(now)
-        )
-    ).scalar_one()
-    reserved = connection.execute(
-        select(func.sum(leases.c.reserved_micros)).where(leases.c.tenant == wish.tenant, leases.c.expires > now)
-    ).scalar_one()
-    if (spent or 0) + (reserved or 0) + wish.estimate > budget * MICROS:
+    locks.alone_with_budget(connection, wish.tenant)
+    if _spent_and_reserved(connection, wish.tenant, now) + wish.estimate > budget * MICROS:
         raise BudgetSpent(
             f"The month's budget of {budget:.2f} does not cover this.",
             remedy="What is kept is still served; raise the tenant's budget to have new texts spoken.",
         )
+
+
+def _spent_and_reserved(connection: Connection, tenant: str, now: float) -> int:
+    """In one statement, so that a landing is on one side of it."""
+    spent = (
+        select(func.sum(spending.c.spent_micros))
+        .where(spending.c.tenant == tenant, spending.c.month == month(now))
+        .scalar_subquery()
+    )
+    reserved = (
+        select(func.sum(leases.c.reserved_micros))
+        .where(leases.c.tenant == tenant, leases.c.expires > now)
+        .scalar_subquery()
+    )
+    total = select(func.coalesce(spent, 0) + func.coalesce(reserved, 0))
+    return int(connection.execute(total).scalar_one())
 
 
 def _lease(connection: Connection, wish: TakeOff, life: float, now: float) -> Lease:
@@ -222,7 +273,8 @@ def _lease(connection: Connection, wish: TakeOff, life: float, now: float) -> Le
 
 def next_fence(connection: Connection) -> int:
     """A number higher than any before it."""
-    return int(connection.execute(_NEXT_FENCE).scalar_one())
+    counted = fences.next_value() if connection.dialect.supports_sequences else None
+    return int(connection.execute(_NEXT_FENCE if counted is None else select(counted)).scalar_one())
 
 
 def _give_back(connection: Connection, lease: Lease) -> None:

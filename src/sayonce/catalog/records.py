@@ -64,7 +64,22 @@ class Use:
     sequence: int = 0
     speaker: str | None = None
     keep_until: float | None = None
+    #: For how many seconds more each hit lets it be kept; None: none does.
+    sliding: float | None = None
     pinned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which assets are meant: those of which all that is told holds. `made_before` is in seconds since 1970."""
+
+    tenant: str | None = None
+    collection: str | None = None
+    session: str | None = None
+    user: str | None = None
+    voice: str | None = None
+    upstream: str | None = None
+    made_before: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +116,17 @@ class Lease:
     recipe_hash: bytes
     fence: int
     expires: float
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What was taken out of the catalog; the bytes of `orphans` are to be deleted next, before `holds` expire, which
+    keep everybody from landing what was removed; then they are to be given back."""
+
+    assets: int = 0
+    bytes: int = 0
+    orphans: tuple[Blob, ...] = ()
+    holds: tuple[Lease, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from importlib.resources import files
 
 from sqlalchemy import Connection, inspect, text
 
+from sayonce.catalog import locks
 from sayonce.catalog.tables import SCHEMA_VERSION
 from sayonce.errors import SchemaMismatch
 
@@ -20,16 +21,31 @@ def version(connection: Connection) -> str | None:
 def upgrade(connection: Connection, *, backend: str) -> None:
     """Runs the migrations that are missing, within the connection's transaction. SchemaMismatch where the
     database is newer than this version of sayonce."""
+    locks.alone_with_schema(connection)
     found = version(connection)
     if found == SCHEMA_VERSION:
         return
     if found is not None and found > SCHEMA_VERSION:
-        raise SchemaMismatch(
-            f"The catalog's schema is version {found}; this sayonce knows {SCHEMA_VERSION}.",
-            backend=backend,
-            remedy="Run the newer version of sayonce, or use another data folder.",
-        )
+        raise _mismatch(found, backend, "Run the newer version of sayonce, or use another catalog.")
     _migrate(connection)
+
+
+def found(connection: Connection, *, backend: str) -> None:
+    """As `upgrade`, for a database that others may be using: an empty one is made ready, an older one is not touched.
+    SchemaMismatch where it is not this version's."""
+    there = version(connection)
+    if there is not None and there < SCHEMA_VERSION:
+        raise _mismatch(there, backend, "Upgrade it, with no older gateway running: sayonce db upgrade")
+    if there != SCHEMA_VERSION:
+        upgrade(connection, backend=backend)
+
+
+def _mismatch(there: str, backend: str, remedy: str) -> SchemaMismatch:
+    return SchemaMismatch(
+        f"The catalog's schema is version {there}; this sayonce knows {SCHEMA_VERSION}.",
+        backend=backend,
+        remedy=remedy,
+    )
 
 
 def _migrate(connection: Connection) -> None:

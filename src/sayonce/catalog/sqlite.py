@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
+from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import Connection, Engine, StaticPool, create_engine, event
 from sqlalchemy.dialects import sqlite
@@ -24,7 +25,8 @@ from sqlalchemy.exc import DBAPIError
 from sayonce.catalog import schema
 from sayonce.catalog.database import Database, Lookup
 from sayonce.catalog.tables import SCHEMA_VERSION
-from sayonce.errors import CatalogUnavailable
+from sayonce.errors import CatalogUnavailable, InvalidSettings
+from sayonce.resting import Resting
 from sayonce.telemetry.logs import get_logger
 
 T = TypeVar("T")
@@ -36,8 +38,6 @@ _DIALECT = sqlite.dialect(paramstyle="named")
 
 # How long a writer waits for another process's transaction. Ours take milliseconds; past this, law 5 is better.
 _PATIENCE = 2.0
-# How long a database that failed is left alone before it is tried again.
-_PAUSE = 1.0
 
 
 class SqliteDatabase(Database):
@@ -49,6 +49,16 @@ class SqliteDatabase(Database):
         self._path = path
         self._reader = _Thread(path, "catalog-reader")
         self._writer = _Thread(path, "catalog-writer")
+
+    @classmethod
+    def at(cls, url: str) -> SqliteDatabase:
+        # sqlite:///relative, sqlite:////absolute
+        _, slashes, path = unquote(urlsplit(url).path).partition("/")
+        if urlsplit(url).netloc or not slashes or not path:
+            raise InvalidSettings(
+                "DATABASE_URL names no file.", remedy="Write sqlite:///relative.db or sqlite:////folder/catalog.db"
+            )
+        return cls(Path(path))
 
     async def look_up(self, lookup: Lookup, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
         return await self._reader.run(partial(_look_up, lookup, parameters))
@@ -62,13 +72,19 @@ class SqliteDatabase(Database):
     async def note(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._writer.run(lambda link: link.durably(False, query, *args, **kwargs))
 
+    async def version(self) -> str | None:
+        return await self.read(schema.version)
+
+    async def migrate(self) -> None:
+        await self._reader.run(lambda _: None)  # whoever opens it has it migrated
+
     async def aclose(self) -> None:
         await asyncio.gather(self._reader.aclose(), self._writer.aclose())
 
 
 def _look_up(lookup: Lookup, parameters: Mapping[str, object], link: _Link) -> Sequence[tuple[Any, ...]]:
-    statement, brought = lookup.compiled(_DIALECT)
-    return link.driver.execute(statement, {**brought, **parameters}).fetchall()
+    compiled = lookup.compiled(_DIALECT)
+    return link.driver.execute(compiled.text, {**compiled.brought, **parameters}).fetchall()
 
 
 class _Thread:
@@ -78,14 +94,11 @@ class _Thread:
         self._path = path
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._link: _Link | None = None
-        self._failed: CatalogUnavailable | None = None
-        self._failed_at = 0.0
+        self._resting = Resting()
 
     async def run(self, job: Callable[[_Link], T]) -> T:
-        # A database that just failed is not asked again at once: in trouble, requests go on without it (law 5).
-        if self._failed is not None and time.monotonic() - self._failed_at < _PAUSE:
-            raise CatalogUnavailable(self._failed.message, backend="sqlite", remedy=self._failed.remedy)
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._work, job)
+        with self._resting.heeded():
+            return await asyncio.get_running_loop().run_in_executor(self._pool, self._work, job)
 
     async def aclose(self) -> None:
         await asyncio.get_running_loop().run_in_executor(self._pool, self._unlink)
@@ -101,9 +114,7 @@ class _Thread:
             result = job(self._link)
         except (DBAPIError, sqlite3.Error, OSError) as error:
             self._unlink()
-            self._failed, self._failed_at = _unavailable(error, self._path), time.monotonic()
-            raise self._failed from error
-        self._failed = None
+            raise _unavailable(error, self._path) from error
         return result
 
     def _unlink(self) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    Sequence,
     Table,
     Text,
     UniqueConstraint,
@@ -20,7 +21,7 @@ from sqlalchemy import (
 )
 
 #: The newest migration. A test holds it against the migrations' own head.
-SCHEMA_VERSION = "0003"
+SCHEMA_VERSION = "0004"
 
 metadata = MetaData(
     naming_convention={
@@ -33,8 +34,13 @@ metadata = MetaData(
 
 # SQLite numbers its rows by itself only in a column of type INTEGER.
 _RowId = BigInteger().with_variant(Integer, "sqlite")
+# In the order of its bytes, which is SQLite's own.
+_Path = Text().with_variant(Text(collation="C"), "postgresql")
 
-#: Single values of the whole catalog: its id, its secrets, the newest fence.
+#: Fences, where the database has sequences: its holders need not wait for each other's transactions.
+fences = Sequence("fences", metadata=metadata)
+
+#: Single values of the whole catalog: its id, its secrets, and where there are no sequences the newest fence.
 facts = Table(
     "facts",
     metadata,
@@ -67,8 +73,8 @@ assets = Table(
     Column("transcoded", Boolean, nullable=False),
     Column("flags", Text, nullable=False),  # comma-separated: implausible
     Column("made_at", Float, nullable=False),
-    Column("until", Float),  # NULL is forever; the longest of its uses
-    Column("used_at", Float, nullable=False),
+    Column("until", Float, index=True),  # NULL is forever; the longest of its uses
+    Column("used_at", Float, nullable=False, index=True),
     Column("hits", BigInteger, nullable=False),
     Column("cost_micros", BigInteger),  # NULL where no price is known
     UniqueConstraint("recipe_hash", "format"),
@@ -79,12 +85,25 @@ blobs = Table(
     "blobs",
     metadata,
     Column("id", _RowId, primary_key=True, autoincrement=True),
-    Column("asset", _RowId, ForeignKey("assets.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("asset", _RowId, ForeignKey("assets.id", ondelete="CASCADE"), nullable=False),
     Column("storage", Text, nullable=False),
     Column("path", Text, nullable=False),
     Column("digest", LargeBinary, nullable=False),
-    Column("until", Float),
+    Column("until", Float, index=True),
     UniqueConstraint("storage", "path"),
+    Index(None, "asset", "storage", "path", unique=True),
+)
+
+#: The bytes of blobs whose storage is this database.
+stored = Table(
+    "stored",
+    metadata,
+    Column("storage", Text, primary_key=True),
+    Column("path", _Path, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+    Column("metadata", Text, nullable=False),  # JSON
+    Column("size", BigInteger, nullable=False),
+    Column("modified", Float, nullable=False),
 )
 
 #: Why an asset is kept. `request` holds what is yet to be made.
@@ -98,7 +117,8 @@ uses = Table(
     Column("sequence", Integer, nullable=False),
     Column("speaker", Text),
     Column("at", Float, nullable=False),
-    Column("keep_until", Float),
+    Column("keep_until", Float, index=True),
+    Column("sliding", Float),  # each hit lets it be kept for so many seconds more; NULL: none does
     Column("pinned", Boolean, nullable=False),
     Column("request", Text),
     UniqueConstraint("content_hash", "kind", "name", "sequence"),

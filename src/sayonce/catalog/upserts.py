@@ -21,11 +21,9 @@ def upsert(
     return upserted
 
 
-def accumulate(
-    connection: Connection, table: Table, row: Mapping[str, object], *, key: Sequence[str], add: Sequence[str]
-) -> Executable:
-    """Inserts `row`, or adds its columns in `add` to those of the row of that key."""
-    statement = _insert[connection.dialect.name](table).values(**row)
+def accumulate(connection: Connection, table: Table, *, key: Sequence[str], add: Sequence[str]) -> Executable:
+    """Inserts the rows that it is executed with, or adds their columns in `add` to those of the row of that key."""
+    statement = _insert[connection.dialect.name](table)
     sums = {name: table.c[name] + statement.excluded[name] for name in add}
     accumulated: Executable = statement.on_conflict_do_update(index_elements=list(key), set_=sums)
     return accumulated

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from sayonce.cli import keys, say, serve, settings, stats, voices
+from sayonce.cli import db, keys, say, serve, settings, stats, upkeep, voices
 from sayonce.errors import SayonceError
 from sayonce.telemetry import logs
 
@@ -21,6 +21,9 @@ app.command("say")(say.say)
 app.command("voices")(voices.voices)
 app.command("stats")(stats.stats)
 app.add_typer(keys.app, name="keys")
+app.command("upkeep")(upkeep.upkeep)
+app.command("invalidate")(upkeep.invalidate)
+app.add_typer(db.app, name="db")
 app.command("settings")(settings.show)
 
 

@@ -19,7 +19,7 @@ from sayonce.access import keys
 from sayonce.access.callers import Role
 from sayonce.catalog.catalog import Catalog
 from sayonce.catalog.records import ApiKey, Tenant
-from sayonce.catalog.sqlite import SqliteDatabase
+from sayonce.catalog.registry import connect
 from sayonce.errors import InvalidRequest
 
 T = TypeVar("T")
@@ -97,7 +97,7 @@ def revoke(key_id: Annotated[str, typer.Argument(help="The key's id, as `list` s
 
 def _run(work: Callable[[Catalog], Awaitable[T]]) -> T:
     async def run() -> T:
-        catalog = Catalog(SqliteDatabase(configuration.load().database), time.time)
+        catalog = Catalog(connect(configuration.load().database), time.time)
         try:
             return await work(catalog)
         finally:

@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from sayonce import settings as configuration
+from sayonce.settings_table import table as rows_of
 
 
 def show(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Show every setting, what it is now, and how to set it. Secrets are struck out."""
-    rows = configuration.table(configuration.load())
+    rows = rows_of(configuration.load())
     if as_json:
         print(json.dumps([asdict(row) for row in rows]))  # noqa: T201
         return

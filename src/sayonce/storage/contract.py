@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
+
+from sayonce.errors import StorageMisconfigured
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +21,37 @@ class StoredBlob:
     modified: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class LifecycleRule:
+    """What a bucket does by itself with a blob that is so many days old: it moves it to a cheaper class of storage,
+    in the backend's own word, or deletes it (None)."""
+
+    days: int
+    to: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What the storage itself is to say of a blob to whoever fetches it there: two headers' values."""
+
+    content_type: str = "application/octet-stream"
+    cache_control: str = "private, no-cache"
+
+
+PLAIN = Serving()
+
+#: The credentials that the caller of this task has forwarded, for storages that act for their callers.
+forwarded_token: ContextVar[str | None] = ContextVar("forwarded_token", default=None)
+
+
 class Storage(ABC):
     """One place for blobs. Paths are relative, `/`-separated, already validated (`storage.paths`); a backend still
     refuses one that would lead outside itself. Many calls may run at once; nothing blocks the event loop.
 
-    Mutual exclusion is not a storage's business (law 10). Errors: BlobNotFound only for a definite answer;
-    StorageFull for no space or no right to write; StorageUnavailable for everything else. Each names `backend`.
+    Mutual exclusion is not a storage's business (law 10). Errors: BlobNotFound only for a definite answer that the
+    blob is not there, which a missing bucket is not; StorageFull for no space or no right to write;
+    StorageMisconfigured where only another setting helps; StorageUnavailable for everything else. Each names
+    `backend`, and says which place it is about.
     """
 
     #: The registry's name for this kind of storage.
@@ -35,13 +63,15 @@ class Storage(ABC):
     @classmethod
     @abstractmethod
     def from_settings(cls, name: str, table: Mapping[str, object]) -> Storage:
-        """The storage of a settings table (`backend` left out). InvalidSettings where a setting is wrong."""
+        """The storage of a settings table (`backend` left out; `url` is the whole address, where one is given).
+        InvalidSettings where a setting is wrong, MissingExtra where what it needs is not installed. Talks to nobody
+        yet."""
 
     @abstractmethod
-    async def write(self, path: str, data: bytes, metadata: Mapping[str, str]) -> None:
+    async def write(self, path: str, data: bytes, metadata: Mapping[str, str], serving: Serving = PLAIN) -> None:
         """Puts the whole blob at `path`, replacing what was there. When it returns, the bytes survive a power cut;
         until then a reader finds the old blob or none, never a part. Cancelled or failed, it leaves nothing behind
-        that a reader or a listing could take for a blob. `metadata` is kept beside it."""
+        that a reader or a listing could take for a blob. `metadata` (any text, any length) is kept beside it."""
 
     @abstractmethod
     async def read(self, path: str) -> bytes:
@@ -63,6 +93,25 @@ class Storage(ABC):
     @abstractmethod
     async def probe(self) -> None:
         """Returns where it can be written and read now; StorageError where not."""
+
+    async def url(self, path: str, seconds: float) -> str | None:
+        """An address where whoever has it can GET the blob, for about so many seconds at least; None where this
+        storage gives none. Whether there is a blob is not asked."""
+        return None
+
+    async def lifecycle(self) -> Sequence[LifecycleRule] | None:
+        """The rules that hold for exactly this storage's blobs, fewest days first; None where a storage of this kind
+        can have none."""
+        return None
+
+    async def set_lifecycle(self, rules: Sequence[LifecycleRule]) -> None:
+        """Lets these rules hold for this storage's blobs, in place of those that did; rules for anything else in the
+        bucket stay as they are. StorageMisconfigured where it can have none."""
+        raise StorageMisconfigured(
+            f"The storage '{self.name}' has no lifecycle rules.",
+            backend=self.backend,
+            remedy="S3 and GCS have them; elsewhere `sayonce upkeep` does the same.",
+        )
 
     async def aclose(self) -> None:  # noqa: B027 - most hold nothing
         """Frees what it holds. Called once, last."""

@@ -20,9 +20,10 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import unquote, urlsplit
 
 from sayonce.errors import BlobNotFound, InvalidSettings, StorageError, StorageFull, StorageUnavailable
-from sayonce.storage.contract import Storage, StoredBlob
+from sayonce.storage.contract import PLAIN, Serving, Storage, StoredBlob
 from sayonce.storage.paths import validated
 
 T = TypeVar("T")
@@ -52,15 +53,16 @@ class LocalStorage(Storage):
 
     @classmethod
     def from_settings(cls, name: str, table: Mapping[str, object]) -> LocalStorage:
-        root = table.get("root")
-        if not isinstance(root, str | Path) or set(table) - {"root"}:
+        address = urlsplit(str(table.get("url", "")))
+        root = table.get("root", unquote(address.path))
+        if not isinstance(root, str | Path) or not str(root) or address.netloc or set(table) - {"root", "url"}:
             raise InvalidSettings(
                 f"The storage '{name}' on the local disk needs 'root' and nothing else.",
-                remedy=f'Set root = "/some/folder" in [storages.{name}].',
+                remedy=f'Set root = "/some/folder" in [storages.{name}], or the storage file:///some/folder.',
             )
         return cls(name, Path(root))
 
-    async def write(self, path: str, data: bytes, metadata: Mapping[str, str]) -> None:
+    async def write(self, path: str, data: bytes, metadata: Mapping[str, str], serving: Serving = PLAIN) -> None:
         await self._run(self._write, path, data, json.dumps(dict(metadata)).encode())
 
     async def read(self, path: str) -> bytes:
@@ -128,6 +130,8 @@ class LocalStorage(Storage):
             told: dict[str, str] = json.loads(_sidecar(place).read_bytes())
         except FileNotFoundError as error:
             raise self._not_there() from error
+        except ValueError:
+            return {}  # damaged, as what it tells of may be
         return told
 
     def _delete(self, path: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 
 from sayonce.errors import BlobNotFound, StorageError
-from sayonce.storage.contract import Storage, StoredBlob
+from sayonce.storage.contract import PLAIN, Serving, Storage, StoredBlob
 from sayonce.storage.paths import validated
 
 
@@ -23,7 +23,7 @@ class MemoryStorage(Storage):
     def from_settings(cls, name: str, table: Mapping[str, object]) -> MemoryStorage:
         return cls(name)
 
-    async def write(self, path: str, data: bytes, metadata: Mapping[str, str]) -> None:
+    async def write(self, path: str, data: bytes, metadata: Mapping[str, str], serving: Serving = PLAIN) -> None:
         self._blobs[self._checked(path)] = (bytes(data), dict(metadata), datetime.now(UTC))
 
     async def read(self, path: str) -> bytes:

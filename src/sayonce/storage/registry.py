@@ -12,14 +12,29 @@ from sayonce.storage.contract import Storage
 
 #: Those of this package, each with its module and class.
 OURS = {
+    "database": "sayonce.storage.database:DatabaseStorage",
+    "databricks": "sayonce.storage.databricks:DatabricksStorage",
+    "gcs": "sayonce.storage.gcs:GcsStorage",
     "local": "sayonce.storage.local:LocalStorage",
     "memory": "sayonce.storage.memory:MemoryStorage",
+    "obstore": "sayonce.storage.obstore:ObstoreStorage",
+    "s3": "sayonce.storage.s3:S3Storage",
+    "supabase": "sayonce.storage.supabase:SupabaseStorage",
 }
+# Whose address a URL is, by its scheme. Any other is obstore's.
+_SCHEMES = {"file": "local", "gs": "gcs"}
 
 
 def known() -> Sequence[str]:
     """The names of all storages: ours, and those that other packages add under `sayonce.storages`."""
     return sorted({*OURS, *(point.name for point in entry_points(group="sayonce.storages"))})
+
+
+def backend_of(url: str) -> str:
+    """The backend that a storage's URL means."""
+    scheme = url.partition("://")[0].lower()
+    named = _SCHEMES.get(scheme, scheme)
+    return named if named in known() else "obstore"
 
 
 def make(name: str, backend: str, table: Mapping[str, object]) -> Storage:

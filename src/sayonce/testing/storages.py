@@ -12,10 +12,11 @@ import asyncio
 import os
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import pytest
 
-from sayonce.errors import BlobNotFound, StorageError
-from sayonce.storage.contract import Storage
+from sayonce.errors import BlobNotFound, StorageError, StorageMisconfigured
+from sayonce.storage.contract import LifecycleRule, Serving, Storage
 
 TOLD = {"content_hash": "ab" * 32, "voice": "grün 🙂"}
 
@@ -110,6 +111,35 @@ class StorageContract:
         assert not isinstance(refused.value, BlobNotFound)
         with pytest.raises(StorageError):
             await storage.read(path)
+
+    async def test_metadata_of_any_length(self, storage: Storage) -> None:
+        for size in (1, 900, 1_990, 9_000, 100_000):
+            told = TOLD | {"marks": "é" * size}
+            await storage.write("blob", b"bytes", told)
+            assert await storage.metadata("blob") == told
+        assert [blob.path async for blob in storage.list()] == ["blob"]
+
+    async def test_an_address_gives_the_bytes(self, storage: Storage) -> None:
+        await storage.write("a/b.mp3", b"bytes", TOLD, Serving("audio/mpeg", "private, max-age=60"))
+        address = await storage.url("a/b.mp3", 60)
+        if address is None:
+            return  # not every storage gives one
+        async with httpx.AsyncClient() as http:
+            answer = await http.get(address)
+        assert (answer.status_code, answer.content) == (200, b"bytes")
+        assert answer.headers["content-type"] == "audio/mpeg"
+        directives = answer.headers["cache-control"].split(",")  # whose order means nothing
+        assert {directive.strip() for directive in directives} == {"private", "max-age=60"}
+
+    async def test_lifecycle_rules(self, storage: Storage) -> None:
+        if await storage.lifecycle() is None:
+            with pytest.raises(StorageMisconfigured, match="lifecycle"):
+                await storage.set_lifecycle([LifecycleRule(365, None)])
+            return
+        await storage.set_lifecycle([LifecycleRule(365, None)])
+        assert await storage.lifecycle() == [LifecycleRule(365, None)]
+        await storage.set_lifecycle([])
+        assert await storage.lifecycle() == []
 
     async def test_it_is_there(self, storage: Storage) -> None:
         await storage.probe()

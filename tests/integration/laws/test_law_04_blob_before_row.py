@@ -19,6 +19,7 @@ async def test_a_corrupt_blob_heals(house: House) -> None:
     await house.speak()
     [blob] = house.blobs()
     blob.write_bytes(blob.read_bytes()[:-100])
+    blob.with_name(blob.name + ".meta.json").write_bytes(b"{")
     house.gateway.hot.clear()
     assert (await house.speak()).outcome == "miss"
     house.gateway.hot.clear()

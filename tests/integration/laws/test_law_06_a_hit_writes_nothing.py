@@ -76,7 +76,7 @@ async def test_counts_outlast_a_catalog_that_is_away(make_house: MakeHouse) -> N
     house = await make_house(flush_seconds=3_600)
     await house.speak()
     await house.speak()
-    with locked(house.gateway.settings.database), pytest.raises(CatalogUnavailable):
+    with locked(house.gateway.settings.data_dir / "catalog.db"), pytest.raises(CatalogUnavailable):
         await house.gateway.flush()
     await until(lambda: _flushed(house))
     count = (await house.gateway.catalog.statistics()).count

@@ -54,7 +54,7 @@ async def test_the_catalog_holds_no_text_unless_told(make_house: MakeHouse) -> N
     await house.speak(TEXT)
     house.gateway.hot.clear()
     assert (await house.speak(TEXT)).outcome == "hit"
-    with sqlite3.connect(house.gateway.settings.database) as database:
+    with sqlite3.connect(house.gateway.settings.data_dir / "catalog.db") as database:
         assert TEXT not in "\n".join(database.iterdump())
     database.close()
 

@@ -18,7 +18,6 @@ from sqlalchemy import create_engine, text
 
 import sayonce.catalog.migrations
 from sayonce.catalog.catalog import Catalog
-from sayonce.catalog.records import UsageCount, UsageKey
 from sayonce.catalog.sqlite import SqliteDatabase
 from sayonce.catalog.tables import SCHEMA_VERSION, metadata
 from sayonce.errors import CatalogUnavailable, SchemaMismatch
@@ -94,36 +93,6 @@ async def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     with pytest.raises(CatalogUnavailable):
         await catalog.newest_change()
     await catalog.aclose()
-
-
-async def test_counts_of_many_writers_add_up(catalog: Catalog) -> None:
-    key = UsageKey(0, "default", "espeak", "", "alloy")
-    await asyncio.gather(*(catalog.flush({key: UsageCount(hits=1, spent_micros=500_000)}, {}) for _ in range(20)))
-    found = await catalog.statistics()
-    assert (found.count.hits, found.count.spent_micros) == (20, 10_000_000)
-    assert (await catalog.statistics("somebody else")).count == UsageCount()
-
-
-async def test_point_lookups_use_an_index(catalog: Catalog, tmp_path: Path) -> None:
-    from sqlalchemy.dialects import sqlite
-
-    from sayonce.catalog import accounts, assets, changes, leases
-
-    await catalog.newest_change()
-    database = sqlite3.connect(tmp_path / "catalog.db")
-    for lookup in (
-        assets.BY_RECIPE,
-        assets.BY_CONTENT,
-        leases.PROGRESS,
-        accounts.BY_KEY,
-        accounts.BY_TENANT,
-        changes.SINCE,
-    ):
-        statement, brought = lookup.compiled(sqlite.dialect(paramstyle="named"))
-        parameters = {name: b"" if value is None else value for name, value in brought.items()}
-        plan = " ".join(row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {statement}", parameters))
-        assert "SCAN" not in plan, plan
-    database.close()
 
 
 async def test_money_in_dollars_becomes_millionths(tmp_path: Path) -> None:

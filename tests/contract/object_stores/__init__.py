@@ -1,0 +1,1 @@
+"""Storages over obstore, before servers that run here."""
