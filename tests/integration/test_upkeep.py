@@ -156,7 +156,7 @@ async def test_many_go_only_by_hand(make_house: MakeHouse) -> None:
 
 
 async def test_what_is_flying_is_not_swept(make_house: MakeHouse) -> None:
-    house = await make_house(upkeep=False)
+    house = await make_house(upkeep=False, shutdown_seconds=0)
     await house.speak()
     left = orphaned(house)
     house.vendors.behave(trouble="never")

@@ -39,7 +39,7 @@ from sayonce.speech.requests import Owner
 #: How long a failed lease stays for those who waited for it elsewhere, in seconds.
 _FAILURE_STAYS = 10.0
 #: How long nobody lands what was removed, at most, in seconds.
-HOLD = 15.0
+HOLD = 6.0
 
 #: Where another's flight stands.
 PROGRESS = Lookup(

@@ -36,7 +36,7 @@ _DIALECT: Dialect = asyncpg_dialect()  # type: ignore[no-untyped-call]
 # Connections that one process opens at most: for lookups, and for each of two kinds of transactions.
 _LOOKUPS, _TRANSACTIONS = 8, 6
 # Seconds to connect in, for what a request waits for, for any other statement, and for a connection to be free.
-_CONNECT, _WAITED_FOR, _STATEMENT, _TURN = 3.0, 3.0, 30.0, 10.0
+_CONNECT, _WAITED_FOR, _STATEMENT, _TURN = 3.0, 3.0, 10.0, 10.0
 # Tries of a transaction that another kept from ending.
 _ATTEMPTS = 10
 # The transaction was one of two that waited for each other; or both made a row that may be there once.
