@@ -122,6 +122,12 @@ async def test_no_first_byte_at_all(make: MakeHouse, door: str) -> None:
     assert answer.status_code == 504
     assert "elevenlabs" in message(door, answer.json())
     await nothing_kept(house)
+    house.vendors.elevenlabs.behave()
+
+    async def good() -> bool:
+        return (await ask(house, door)).status_code == 200
+
+    await until(good)  # in as many tries as this machine takes to answer in time
 
 
 @pytest.mark.parametrize("trouble", ["cut", "abort", "half"])
