@@ -166,6 +166,36 @@ def load(
     return Round(float(rate[1]), _latency(told, "50%"), _latency(told, "99%"))
 
 
+def burst(
+    url: str,
+    body: dict[str, str],
+    *,
+    connections: int,
+    requests: int,
+    key: str,
+    header: tuple[str, str] | None = None,
+    refused: bool = False,
+) -> float:
+    """Answers a second of h2load's short round of so many requests: short, so that two servers can be asked in turn
+    many times within the same breath of the machine."""
+    headers = [
+        ("content-type", "application/json"),
+        ("authorization", f"Bearer {key}"),
+        *([header] if header else ()),
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        asked = Path(folder) / "body"
+        asked.write_text(json.dumps(body))
+        options = ["-p", "http/1.1", "-t1", f"-c{connections}", f"-n{requests}", "-d", str(asked)]
+        named = [part for name, value in headers for part in ("-H", f"{name}: {value}")]
+        command = ["taskset", "-c", LOAD, "h2load", *options, *named, url]
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    rate = re.search(r"finished in .*?, ([\d.]+) req/s", told)
+    if rate is None or f" {requests} {'4xx' if refused else '2xx'}" not in told:
+        raise RuntimeError(f"{url} refused the load, or did not: {told}")
+    return float(rate[1])
+
+
 def tail(url: str, body: dict[str, str], *, connections: int, seconds: int, rate: float, key: str) -> float:
     """The 99th percentile in milliseconds under h2load's load of `rate` requests a second."""
     with tempfile.TemporaryDirectory() as folder:

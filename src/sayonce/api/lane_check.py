@@ -13,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from sayonce.api.headers import meaning
-from sayonce.api.lane import Known, Lane, protocol
+from sayonce.api.lane import Known, Lane, LaneProtocol, protocol
 
 _HEAD = b"POST /v1/audio/speech HTTP/1.1\r\nhost: localhost\r\ncontent-length: 4\r\n\r\n"
 _WHOLE = _HEAD + b"body"
@@ -27,10 +27,11 @@ async def misfit() -> str | None:
     try:
         alone = await _told(HttpToolsProtocol)
         beside = await _told(protocol(cast(Lane, _Ignorant())))
+        resting = await _told(_resting(protocol(cast(Lane, _Ignorant()))))
         echoed = await _told(protocol(cast(Lane, _Knowing())))
     except Exception as error:  # noqa: BLE001 - whatever it is, it is why there is no lane
         return f"uvicorn {uvicorn.__version__} fails in it: {type(error).__name__}."
-    if alone != beside:
+    if alone != beside or alone != resting:
         return f"uvicorn {uvicorn.__version__} answers otherwise with it."
     if echoed != ([], b"".join(_ECHO) * 4):
         return f"uvicorn {uvicorn.__version__} does not let it answer."
@@ -71,6 +72,17 @@ class _Knowing(_Ignorant):
 
     def remember(self, segment: bytes, known: Known) -> None:
         assert segment == _WHOLE
+
+
+def _resting(kind: type[LaneProtocol]) -> type[LaneProtocol]:
+    """Connections that are not looked at from the first."""
+
+    class Resting(kind):  # type: ignore[misc, valid-type]
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            super().connection_made(transport)
+            self._rest()
+
+    return Resting
 
 
 async def _told(kind: type[HttpToolsProtocol]) -> tuple[list[Any], bytes]:
@@ -114,6 +126,9 @@ class _Paper(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written += data
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Calls nobody."""
 
     def is_closing(self) -> bool:
         return False
