@@ -165,6 +165,18 @@ storage = "big_disk"
 backend = "local"                       # or "memory", which forgets
 root = "/srv/speech"
 ```
+
+What they cost a month, `sayonce stats` reckons by [list prices](../src/sayonce/storage/prices.toml) of a US region
+(S3, GCS, Supabase; local disks, memory and the database cost nothing there), or by your own:
+
+```toml
+[storage_prices]                        # USD a GB and month, by a storage's name or backend
+s3 = 0.0125
+big_disk = 0.04
+```
+
+A storage of GCS that is called `nearline` or `coldline` has that class's price. An S3 that is not Amazon's has none
+until you say it: its cost is `unknown`.
 """
 
 

@@ -15,6 +15,7 @@ from sayonce.access.gate import Gate
 from sayonce.access.limits import RateLimits
 from sayonce.access.loopback import is_loopback
 from sayonce.access.urls import UrlSigner
+from sayonce.cache.archive import Archive
 from sayonce.cache.cast import Cast, Customs, Missing
 from sayonce.cache.engine import Engine
 from sayonce.cache.finder import Finder
@@ -81,6 +82,7 @@ class Gateway:
     limits: RateLimits
     signer: UrlSigner
     upkeep: Upkeep
+    archive: Archive
 
     async def flush(self) -> None:
         """Writes what was counted in memory."""
@@ -138,6 +140,7 @@ def _joined(settings: Settings, stock: _Stock) -> Gateway:
     leases = CatalogLeases(catalog, settings.lease_seconds)
     allowance = Allowance(settings.bypass_characters, settings.bypass_usd, time.monotonic)
     pilot = Pilot(Ground(leases, shelf, finder, hot), _terms(settings), allowance, watch, clock)
+    engine = Engine(hot, shelf, finder, pilot, watch)
     gateway = Gateway(
         settings=settings,
         catalog=catalog,
@@ -145,7 +148,7 @@ def _joined(settings: Settings, stock: _Stock) -> Gateway:
         shelf=shelf,
         cast=stock.cast,
         hot=hot,
-        engine=Engine(hot, shelf, finder, pilot, watch),
+        engine=engine,
         watch=watch,
         feed=ChangeFeed(
             catalog, settings.poll_seconds, lambda change: _heed(change, hot, gate), lambda: _forget_all(hot, gate)
@@ -154,6 +157,7 @@ def _joined(settings: Settings, stock: _Stock) -> Gateway:
         limits=RateLimits(settings.rate, settings.burst, time.monotonic),
         signer=UrlSigner(stock.secrets[1], clock),
         upkeep=Upkeep(catalog, shelf, stock.storages, _limits(settings), clock),
+        archive=Archive(engine, shelf, catalog, settings.turn_path, clock),
     )
     _measure(gateway)
     return gateway

@@ -145,7 +145,7 @@ class EmbeddedClient(Speaker):
 
         gateway = await self.gateway()
         await gateway.flush()
-        return told(await gateway.catalog.statistics(), gateway.settings.currency)
+        return told(await gateway.catalog.statistics(), gateway.settings)
 
     async def aclose(self) -> None:
         await self._stack.aclose()

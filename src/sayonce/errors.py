@@ -8,6 +8,7 @@
     │   │   ├── UnknownVoice          names the nearest voices there are
     │   │   ├── UnknownModel          names the models there are
     │   │   ├── UnsupportedFormat     no such audio format, or it cannot be made
+    │   │   ├── InvalidAudio          what was recorded is no whole, decodable audio
     │   │   └── NoTimings             nobody knows when what is said
     │   ├── NotFound                  it is not there, or it is not for this caller: the same answer
     │   ├── NotKept                   only what is kept was wanted, and it is not
@@ -101,6 +102,10 @@ class UnknownModel(InvalidRequest):
 
 class UnsupportedFormat(InvalidRequest):
     code = "unsupported_format"
+
+
+class InvalidAudio(InvalidRequest):
+    code = "invalid_audio"
 
 
 class NoTimings(InvalidRequest):

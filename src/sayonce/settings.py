@@ -14,7 +14,16 @@ from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from platformdirs import user_config_dir, user_data_dir
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -26,9 +35,10 @@ from pydantic_settings import (
 
 from sayonce.errors import InvalidSettings
 from sayonce.redaction import shown
-from sayonce.settings_reading import decoded, path, refuse_unknown_names, why
+from sayonce.settings_reading import audio_format, decoded, path, refuse_unknown_names, why
 from sayonce.storage.paths import DEFAULT as DEFAULT_PATH
 from sayonce.storage.registry import backend_of
+from sayonce.storage.registry import known as known_backends
 from sayonce.units import listed, size, span
 
 _PREFIX = "SAYONCE_"
@@ -147,6 +157,16 @@ class Settings(BaseSettings):
     message_path: str = Field(
         "tts_audio/{user}/{thread}/{message}.mp3", description="The path of a chat message's audio in the storage."
     )
+    turn_path: str = Field(
+        "audio-chunks/{yyyy}/{mm}/{dd}/{session}/{hash}.{ext}",
+        description="The path of a session's turn in the storage.",
+    )
+    turn_keep: Span = Field(
+        "365d", validate_default=True, description="How long sessions' turns are kept: `forever`, or `30d`, `12h`."
+    )
+    turn_format: Annotated[str, AfterValidator(audio_format)] = Field(
+        "opus", description="The format of a turn where nothing is said of it."
+    )
     message_cleaning: Literal["off", "rules", "chat"] = Field(
         "rules", description="How chat messages are cleaned before they are spoken."
     )
@@ -247,6 +267,9 @@ class Settings(BaseSettings):
         "USD", description="The currency that costs are counted in, as ISO 4217 names it."
     )
     usd_rate: float = Field(1.0, gt=0, description="What a dollar is in that currency: vendors' prices are in USD.")
+    storage_prices: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        {}, description="What storing costs, in USD a GB and month, by a storage's name or backend; else list prices."
+    )
     rate: float | None = Field(
         None, gt=0, description="Requests a second that a tenant may make of each worker; none: no limit."
     )
@@ -265,6 +288,14 @@ class Settings(BaseSettings):
             if not _NAME.fullmatch(name) and "://" not in name:
                 raise ValueError(f"the name {name!r} must be of lower-case letters, digits, '-' and '_'")
         return {name: {key: decoded(value) for key, value in table.items()} for name, table in tables.items()}
+
+    @field_validator("storage_prices")
+    @classmethod
+    def _are_of_storages(cls, prices: dict[str, float], told: ValidationInfo) -> dict[str, float]:
+        there = {told.data.get("storage"), told.data.get("tier"), *told.data.get("storages", {}), *known_backends()}
+        for name in prices.keys() - there:
+            raise ValueError(f"{name!r} is neither a storage nor a backend of one")
+        return prices
 
     @classmethod
     def settings_customise_sources(

@@ -8,9 +8,10 @@ from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from sayonce.errors import InvalidSettings
+from sayonce.audio.formats import any_format_of
+from sayonce.errors import InvalidSettings, UnsupportedFormat
 
-_TABLES = ("UPSTREAMS", "STORAGES", "VOICES", "CLEANER")
+_TABLES = ("UPSTREAMS", "STORAGES", "VOICES", "CLEANER", "STORAGE_PRICES")
 
 
 def refuse_unknown_names(settings: Collection[str], prefix: str) -> None:
@@ -26,6 +27,15 @@ def refuse_unknown_names(settings: Collection[str], prefix: str) -> None:
             f"The environment names a setting that there is not: {name}.",
             remedy=f"Did you mean {near[0]}?" if near else "docs/settings.md tells of them all.",
         )
+
+
+def audio_format(name: str) -> str:
+    """A format's public name."""
+    try:
+        any_format_of(name)
+    except UnsupportedFormat as error:
+        raise ValueError(str(error)) from error
+    return name
 
 
 def decoded(value: Any) -> Any:

@@ -18,6 +18,7 @@ from sayonce.settings import Settings, config_file, load
 from sayonce.settings_table import table
 
 SECRET = "sk-never-shown"
+TABLES = {"upstreams", "storages", "voices", "cleaner", "storage_prices"}
 
 
 def toml(text: str, path: str = "sayonce.toml") -> Path:
@@ -167,6 +168,12 @@ def test_the_environment_reaches_into_tables(monkeypatch: pytest.MonkeyPatch) ->
     }
 
 
+def test_storages_prices_may_be_told_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    toml("[storages.cold]\nbackend = 'gcs'\nurl = 'gs://b'\n[storage_prices]\ncold = 0.004\ns3 = 1")
+    monkeypatch.setenv("SAYONCE_STORAGE_PRICES__S3", "0.5")
+    assert load().storage_prices == {"cold": 0.004, "s3": 0.5}
+
+
 def test_a_whole_table_may_come_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAYONCE_STORAGES", '{"big": {"backend": "local", "root": "/srv"}}')
     found = load(data_dir="/data").all_storages
@@ -228,6 +235,10 @@ def test_each_wrong_setting_has_a_line_of_its_own() -> None:
         {"upstreams": {"": {}}},
         {"upstreams": {"x": "openai"}},
         {"storages": {"-": {}}},
+        {"turn_format": "mp9"},
+        {"turn_keep": "soon"},
+        {"storage_prices": {"local": -1}},
+        {"storage_prices": {"nowhere": 1}},
         {"nonsense": 1},
     ],
     ids=str,
@@ -288,7 +299,7 @@ def test_the_table_tells_of_every_setting_and_of_what_was_changed() -> None:
     assert rows["openai_api_key"].environment == "OPENAI_API_KEY"
 
 
-@pytest.mark.parametrize("name", sorted(set(Settings.model_fields) - {"upstreams", "storages", "voices", "cleaner"}))
+@pytest.mark.parametrize("name", sorted(set(Settings.model_fields) - TABLES))
 def test_every_variable_of_the_table_sets_its_setting(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     row = next(row for row in table(load()) if row.name == name)
     given = _another(name)
@@ -307,6 +318,7 @@ def _another(name: str) -> str:
         "keep_text": "false",
         "message_cleaning": "off",
         "currency": "ZAR",
+        "turn_format": "mp3",
         "public_url": "https://speech.example",
     }
     default = Settings.model_fields[name].default

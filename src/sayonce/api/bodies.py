@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -71,8 +72,20 @@ def parse(model: type[B], raw: bytes) -> B:
     try:
         return model.model_validate_json(raw)
     except ValidationError as error:
-        wrong = error.errors(include_input=False, include_url=False)[0]
-        raise _invalid(wrong["type"], tuple(str(part) for part in wrong["loc"]), wrong["msg"]) from error
+        raise _first_wrong(error) from error
+
+
+def parse_query(model: type[B], query: Mapping[str, str]) -> B:
+    """The same of a query's parameters."""
+    try:
+        return model.model_validate(query)
+    except ValidationError as error:
+        raise _first_wrong(error) from error
+
+
+def _first_wrong(error: ValidationError) -> InvalidRequest:
+    wrong = error.errors(include_input=False, include_url=False)[0]
+    return _invalid(wrong["type"], tuple(str(part) for part in wrong["loc"]), wrong["msg"])
 
 
 def _invalid(kind: str, location: tuple[str, ...], message: str) -> InvalidRequest:

@@ -87,7 +87,7 @@ class MessageDoor(Door):
         placement = answer.order.placement
         if placement is None or not isinstance(answer, Whole):
             return False
-        return self.gateway.shelf.holds(answer.clip.asset, placement.path)
+        return self.gateway.shelf.holds(answer.clip.asset, placement.path_of(answer.clip.asset))
 
     async def _chain(self, body: MessageBody, visit: Visit, user: str | None) -> Chain:
         cast, settings = self.gateway.cast, self.gateway.settings
@@ -126,7 +126,8 @@ class MessageDoor(Door):
         thread, message = body.thread_id or "", body.message_id or ""
         fields = {"tenant": tenant, "user": user, "thread": thread, "message": message, "ext": "mp3"}
         template = self._own if tenant == "default" else self._others
-        return Placement(template.render(fields), Use("message", json.dumps([tenant, user, thread, message])))
+        path = template.render(fields)
+        return Placement(lambda _: path, Use("message", json.dumps([tenant, user, thread, message])))
 
 
 def speak_message(body: MessageBody) -> None:

@@ -24,7 +24,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from sayonce.access.loopback import refuse_open_doors
-from sayonce.api import admin, answers, audio, deepgram, elevenlabs, messages, openai, status, voice
+from sayonce.api import admin, answers, audio, deepgram, elevenlabs, messages, openai, sessions, status, voice
 from sayonce.api.desk import Desk
 from sayonce.api.lane import Lane
 from sayonce.api.lane_check import misfit
@@ -72,6 +72,7 @@ def application(gateway: Gateway, siblings: Siblings | None = None) -> ASGIApp:
     audio.hang_doors(app, gateway)
     voice.hang_doors(app, gateway, desk)
     messages.hang_doors(app, gateway, desk)
+    sessions.hang_doors(app, gateway, desk)
     admin.hang_doors(app, gateway, desk)
     status.hang_doors(app, gateway, desk, siblings)
     app.add_exception_handler(HTTPException, _no_door)

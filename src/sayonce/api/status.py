@@ -11,13 +11,14 @@ from starlette.types import ASGIApp, Receive, Scope
 from sayonce.access.callers import Role
 from sayonce.api import answers
 from sayonce.api.answers import Bytes
-from sayonce.api.costs import units
+from sayonce.api.costs import storing, units
 from sayonce.api.desk import Desk, Visit
 from sayonce.api.door import Door, hang
 from sayonce.app import VERSION, Gateway
 from sayonce.catalog.records import Statistics, UsageCount
 from sayonce.errors import AccessError, CatalogError, Forbidden, StorageError
 from sayonce.providers.breaker import State
+from sayonce.settings import Settings
 from sayonce.telemetry.siblings import Siblings
 
 
@@ -85,7 +86,7 @@ class StatisticsDoor(Door):
         admin = Role.ADMIN in visit.caller.roles
         await self.gateway.flush()
         found = await self.gateway.catalog.statistics(None if admin else visit.caller.tenant.id)
-        stats = told(found, self.gateway.settings.currency)
+        stats = told(found, self.gateway.settings)
         stats["by_tenant"] = {name: counted(count) for name, count in found.by_tenant.items()}
         if admin:
             stats["memory"] = {"entries": self.gateway.hot.entries, "bytes": self.gateway.hot.weight}
@@ -116,14 +117,15 @@ class MetricsDoor(Door):
         return Bytes(200, [(b"content-type", kind.encode()), (b"content-length", b"%d" % len(page))], page)
 
 
-def told(found: Statistics, currency: str) -> dict[str, Any]:
+def told(found: Statistics, settings: Settings) -> dict[str, Any]:
     """Statistics as doors and commands tell them."""
     return {
         "entries": found.assets,
         "bytes": found.bytes,
         "seconds": round(found.duration, 3),
-        "currency": currency,
+        "currency": settings.currency,
         **counted(found.count),
+        **storing(found.by_storage, settings, found.count.saved_micros),
         "by_upstream": {name: counted(count) for name, count in found.by_upstream.items()},
         "by_voice": {name: counted(count) for name, count in found.by_voice.items()},
         "by_day": {day: counted(count) for day, count in found.by_day.items()},
@@ -147,7 +149,7 @@ def ready() -> None:
 
 
 def cache_stats() -> None:
-    """Entries, bytes, hits, misses, spent and saved."""
+    """Entries, bytes, hits, misses, spent and saved; what storing costs a month, and what is left of the savings."""
 
 
 def metrics() -> None:

@@ -43,37 +43,14 @@ class VoiceDoor(Door):
         most = self._longest * _MOST_BYTES_A_CHARACTER + 65_536
         body = parse(VoiceBody, await read_body(receive, visit.headers, most))
         cast = self.gateway.cast
-        request = await cleaned(cast, self._request(body, visit), visit.cleaning(body.cleaning))
+        request = await cleaned(cast, request_of(body, visit, self._longest), visit.cleaning(body.cleaning))
         chain = cast.chain(request, visit.steering, visit.chain(body.chain))
         answer = self.gateway.engine.recall(chain.first) or await self.gateway.engine.say(chain)
         asset = (await whole(answer)).asset
         links_of = links.Links(self.gateway, scope)
         told = self._told(answer, asset, await links_of.of(asset, visit.caller.tenant) if asset.blobs else None)
         timing = b"total;dur=%.3f" % ((time.perf_counter() - began) * 1000)
-        return answers.as_json(told, headers=[*_marks_of(answer, asset), (b"server-timing", timing)])
-
-    def _request(self, body: VoiceBody, visit: Visit) -> SpeechRequest:
-        if len(body.text) > self._longest:
-            raise TextTooLong(
-                f"The text has {len(body.text)} characters.",
-                param="text",
-                remedy=f"Send at most {self._longest} at a time.",
-            )
-        return SpeechRequest(
-            text=body.text,
-            upstream=body.provider,
-            model=body.model,
-            voice=body.voice,
-            language=body.language or visit.header("x-sayonce-language"),
-            speed=body.speed,
-            pitch=body.pitch,
-            style=body.style,
-            instructions=body.instructions,
-            options=body.options,
-            variation=visit.variation(body.variation),
-            owner=visit.owner(body.scope, body.user, body.session),
-            format=any_format_of(body.format),
-        )
+        return answers.as_json(told, headers=[*headers_of(answer, asset), (b"server-timing", timing)])
 
     def _told(self, answer: Answer, asset: Asset, url: str | None) -> dict[str, Any]:
         spoken = answer.outcome in (Outcome.MISS, Outcome.BYPASS, Outcome.DISABLED)
@@ -121,6 +98,29 @@ class AssetDoor(Door):
         return answers.as_json({"deleted": True, "content_hash": content_hash.hex()})
 
 
+def request_of(body: VoiceBody, visit: Visit, longest: int) -> SpeechRequest:
+    """What a body asks for; TextTooLong where it is more than `longest` characters."""
+    if len(body.text) > longest:
+        raise TextTooLong(
+            f"The text has {len(body.text)} characters.", param="text", remedy=f"Send at most {longest} at a time."
+        )
+    return SpeechRequest(
+        text=body.text,
+        upstream=body.provider,
+        model=body.model,
+        voice=body.voice,
+        language=body.language or visit.header("x-sayonce-language"),
+        speed=body.speed,
+        pitch=body.pitch,
+        style=body.style,
+        instructions=body.instructions,
+        options=body.options,
+        variation=visit.variation(body.variation),
+        owner=visit.owner(body.scope, body.user, body.session),
+        format=any_format_of(body.format),
+    )
+
+
 def row(asset: Asset) -> dict[str, Any]:
     """An asset as our doors tell of it."""
     return {
@@ -147,7 +147,8 @@ def _may_have(visit: Visit, asset: Asset) -> bool:
     return visit.caller.may_have(asset.owner, visit.header("x-sayonce-user"), visit.header("x-sayonce-session"))
 
 
-def _marks_of(answer: Answer, asset: Asset) -> answers.Headers:
+def headers_of(answer: Answer, asset: Asset) -> answers.Headers:
+    """What every answer about audio says of it."""
     return [
         (b"x-tts-cache", answer.outcome.encode()),
         (b"x-tts-provider", asset.upstream.encode()),

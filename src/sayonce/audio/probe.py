@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -36,9 +37,16 @@ class Probe:
     samples: int
 
 
-def probe(data: bytes, audio_format: AudioFormat) -> Probe:
-    """Decodes everything. Undecodable where it is not whole, or not of that format, or empty. Raw audio is judged
-    by its length alone: any bytes are samples."""
+def probe(data: bytes, audio_format: AudioFormat, *, longest: float = math.inf) -> Probe:
+    """Decodes everything. Undecodable where it is not whole, or not of that format, or empty, or longer than
+    `longest` seconds, of which no more is decoded. Raw audio is judged by its length alone: any bytes are samples."""
+    measured = _probe(data, audio_format, longest)
+    if measured.duration > longest:
+        raise Undecodable(f"it is longer than {longest:g} seconds")
+    return measured
+
+
+def _probe(data: bytes, audio_format: AudioFormat, longest: float) -> Probe:
     if is_raw(audio_format):
         return _measured(len(data), samples.rate_of(audio_format), 1, samples.WIDTHS[audio_format.codec])
     if audio_format.container == "wav":
@@ -47,7 +55,7 @@ def probe(data: bytes, audio_format: AudioFormat) -> Probe:
         walk = framing.WALKS.get(audio_format.container)
         if walk is not None:
             walk(data)
-        return _decode(data, audio_format)
+        return _decode(data, audio_format, longest)
     except (framing.Broken, av.FFmpegError, IndexError) as error:
         raise Undecodable(_reason(error)) from error
 
@@ -77,11 +85,13 @@ def frames(data: bytes, audio_format: AudioFormat) -> Iterator[AudioFrame]:
             raise Undecodable("a part of it is missing")
 
 
-def _decode(data: bytes, audio_format: AudioFormat) -> Probe:
+def _decode(data: bytes, audio_format: AudioFormat, longest: float) -> Probe:
     count = rate = channels = 0
     for frame in frames(data, audio_format):
         count += frame.samples
         rate, channels = frame.sample_rate, len(frame.layout.channels)
+        if count > longest * rate:
+            return Probe(count / rate, rate, channels, count)
     if not count:
         raise Undecodable("it has no sound")
     told = _flac_samples(data) if audio_format.codec == "flac" else 0

@@ -239,9 +239,10 @@ class Engine:
         epoch = self._hot.epoch
         try:
             clip = await whole(answer)
-            if clip.kept and not self._shelf.holds(clip.asset, placement.path):
+            path = placement.path_of(clip.asset)
+            if clip.kept and not self._shelf.holds(clip.asset, path):
                 use = replace(placement.use, keep_until=clip.asset.until)
-                self._hot.put(await self._shelf.attach(clip, Berth(use, placement.path)), epoch)
+                self._hot.put(await self._shelf.attach(clip, Berth(use, path)), epoch)
         except (CatalogError, StorageError) as error:
             self._watch.bypass("storage" if isinstance(error, StorageError) else "catalog", error)
         except ProviderError as error:

@@ -48,9 +48,10 @@ class Steering:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """A place of its own for what is kept: a path in the storage, and the use that it is kept for."""
+    """A place of its own for what is kept: the path in the storage that an asset has there, and the use that it is
+    kept for."""
 
-    path: str
+    path_of: Callable[[Asset], str]
     use: Use
 
 
@@ -110,14 +111,16 @@ class Chain:
             others=lambda: ((objection(link) or link) if isinstance(link, Order) else link for link in self.others()),
         )
 
-    def at(self, placement: Placement) -> Chain:
-        """The same, kept at a place of its own, whoever speaks."""
+    def at(self, placement: Placement, keep: Retention | None = None) -> Chain:
+        """The same, kept at a place of its own, whoever speaks; for so long, or else as usual."""
+
+        def placed(order: Order) -> Order:
+            return replace(order, placement=placement, keep=keep or order.keep)
+
         return replace(
             self,
-            first=replace(self.first, placement=placement),
-            others=lambda: (
-                replace(link, placement=placement) if isinstance(link, Order) else link for link in self.others()
-            ),
+            first=placed(self.first),
+            others=lambda: (placed(link) if isinstance(link, Order) else link for link in self.others()),
         )
 
 

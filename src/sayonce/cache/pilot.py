@@ -300,7 +300,7 @@ class Pilot:
         try:
             await ground.leases.renew(lease)  # A lease that is lost already need not write a blob to learn it.
             with self._watch.keeping(flight):
-                path = None if order.placement is None else order.placement.path
+                path = None if order.placement is None else order.placement.path_of(clip.asset)
                 stored = await ground.shelf.keep(lease, clip, Berth(use, path), _spent(flight), alone=alone)
         except FenceLost:
             self._watch.fence_lost(flight)

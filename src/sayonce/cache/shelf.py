@@ -20,7 +20,8 @@ from sayonce.cache.orders import Clip
 from sayonce.cache.tier import Tier
 from sayonce.catalog.catalog import Catalog
 from sayonce.catalog.leases import HOLD
-from sayonce.catalog.records import Asset, Blob, Lease, Removed, Spent, Use
+from sayonce.catalog.records import Asset, Blob, Landing, Lease, Removed, Session, Spent, Use
+from sayonce.catalog.sessions import Archived, Ended, Opened
 from sayonce.errors import BlobNotFound, CallerRefused, StorageError, StorageUnavailable
 from sayonce.speech.requests import Owner, Scope
 from sayonce.storage.contract import Serving, Storage
@@ -126,8 +127,7 @@ class Shelf:
         stored = await self._store(clip, berth.path)
         landing = await self._catalog.land(lease, stored.asset, berth.use, spent, alone=alone)
         sys.audit("sayonce.keep", "row committed")
-        self._forget_all(landing.displaced)
-        await self._delete(landing.orphans)
+        await self.follow(landing)
         return stored
 
     async def attach(self, clip: Clip, berth: Berth) -> Clip:
@@ -135,16 +135,38 @@ class Shelf:
         more."""
         stored = await self._store(clip, berth.path)
         (blob,) = stored.asset.blobs
-        displaced = await self._catalog.attach(clip.asset.content_hash, blob, berth.use)
+        landing = await self._catalog.attach(clip.asset.content_hash, blob, berth.use)
         sys.audit("sayonce.keep", "row committed")
-        if displaced is None:
+        if landing is None:
             return clip
-        self._forget_all(displaced)
+        await self.follow(landing)
         return Clip(replace(clip.asset, blobs=(*clip.asset.blobs, blob)), clip.data)
+
+    async def archive(self, opened: Opened, clip: Clip, berth: Berth, *, recorded: bool = False) -> Archived:
+        """As `attach`, but as a turn of a session; what was `recorded` need not be kept yet."""
+        kept = await self._catalog.find(clip.asset.content_hash)
+        if not recorded and (kept is None or kept.digest != clip.asset.digest):
+            if clip.kept:
+                self._forget(clip.asset.content_hash)  # it was remembered, and is not so any more
+            return Archived(there=False)
+        asset = self._at(kept, berth.path) or (await self._store(clip, berth.path)).asset
+        archived = await self._catalog.archive(opened, asset, berth.use, recorded=recorded)
+        sys.audit("sayonce.keep", "row committed")
+        await self.follow(archived.landing)
+        return archived
+
+    async def end(self, session: Session, most: int) -> Ended:
+        """Ends at most so many of a session's turns, with what was kept for them alone."""
+        ended = await self._catalog.end_turns(session, most)
+        sys.audit("sayonce.remove", "row deleted")
+        await self.follow(ended.landing)
+        if not ended.more:
+            await self._catalog.forget_session(session)
+        return ended
 
     def holds(self, asset: Asset, path: str) -> bool:
         """Whether one of the asset's blobs is at that path of the storage for new ones."""
-        return any((blob.storage, blob.path) == (self._place.storage.name, path) for blob in asset.blobs)
+        return self._at(asset, path) is not None
 
     async def keep_variant(self, source: Asset, clip: Clip, use: Use) -> Clip:
         """Keeps a transcoded variant of what is kept; where its source is not kept any more, it stays unkept."""
@@ -179,7 +201,15 @@ class Shelf:
         except TimeoutError:
             _log.warning("blobs.left", number=len(removed.orphans))
         finally:
-            await self._catalog.let_go(removed)
+            if removed.holds:
+                await self._catalog.let_go(removed)
+
+    async def follow(self, landing: Landing) -> None:
+        """Does what the catalog has decided: nobody remembers what changed, or finds what no row names."""
+        for content_hash in landing.displaced:
+            self._forget(content_hash)
+        if landing.orphans or landing.holds:
+            await self.discard(Removed(orphans=landing.orphans, holds=landing.holds))
 
     async def remove(self, content_hash: bytes, tenant: str, may: Callable[[Owner], bool]) -> bool:
         """Removes every variant of a content hash's recipe, and keeps a flight that is making it from landing.
@@ -221,9 +251,11 @@ class Shelf:
             await storage.metadata(blob.path)
         return None
 
-    def _forget_all(self, content_hashes: Iterable[bytes]) -> None:
-        for content_hash in content_hashes:
-            self._forget(content_hash)
+    def _at(self, asset: Asset | None, path: str | None) -> Asset | None:
+        """The asset with its blob at that path alone; None where it has none there."""
+        there = (blob for blob in (asset.blobs if asset else ()) if blob.path == path)
+        mine = next((blob for blob in there if blob.storage == self._place.storage.name), None)
+        return None if asset is None or mine is None else replace(asset, blobs=(mine,))
 
     async def _store(self, clip: Clip, path: str | None = None) -> Clip:
         place, asset = self._place, clip.asset

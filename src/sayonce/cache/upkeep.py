@@ -126,8 +126,9 @@ class Upkeep:
         while copies := await _paced(partial(self._catalog.expire_blobs, _BATCH)):
             await self._shelf.discard(Removed(orphans=copies))
             report.copies += len(copies)
-        while ended := await _paced(partial(self._catalog.end_uses, _BATCH)):
-            report.uses += ended
+        while (ended := await _paced(partial(self._catalog.end_uses, _BATCH))).uses:
+            await self._shelf.follow(ended.landing)
+            report.uses += ended.uses
 
     # ── what is too much ─────────────────────────────────────────────────────────────────────────
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from sayonce.catalog import changes, locks
 from sayonce.catalog.database import Lookup
-from sayonce.catalog.records import Asset, Blob, Use, owner_of
+from sayonce.catalog.records import TURN, Asset, Blob, Use, owner_of
 from sayonce.catalog.tables import assets, blobs, uses
 from sayonce.catalog.upserts import upsert
 from sayonce.speech.chunks import Mark
@@ -76,6 +76,12 @@ def kept(connection: Connection, recipe_hash: bytes, now: float) -> tuple[Asset,
     return tuple(asset for asset in assets_of(rows) if asset.lives(now))
 
 
+def named(connection: Connection, content_hashes: Iterable[bytes]) -> Mapping[bytes, Asset]:
+    """The assets of these names, within a transaction."""
+    rows = connection.execute(_kept.where(assets.c.content_hash.in_(list(content_hashes)))).all()
+    return {asset.content_hash: asset for asset in assets_of(rows)}
+
+
 def keep(connection: Connection, asset: Asset, use: Use) -> tuple[Blob, ...]:
     """Writes the asset's row, its blobs' and its use's, in place of what was kept under its content hash. Answers
     the blobs that no row names any more."""
@@ -116,13 +122,15 @@ def add_use(connection: Connection, content_hash: bytes, use: Use, now: float) -
                 "name": use.name,
                 "sequence": use.sequence,
                 "speaker": use.speaker,
-                "at": now,
+                "at": now if use.at is None else use.at,
                 "keep_until": use.keep_until,
                 "sliding": use.sliding,
                 "pinned": use.pinned,
+                "storage": use.place and use.place[0],
+                "path": use.place and use.place[1],
             },
             key=["content_hash", "kind", "name", "sequence"],
-            replace=["speaker", "at", "keep_until", "sliding", "pinned"],
+            replace=["speaker", "at", "keep_until", "sliding", "pinned", "storage", "path"],
         )
     )
     renew_until(connection, content_hash)
@@ -142,13 +150,14 @@ def renew_until(connection: Connection, content_hash: bytes) -> None:
 
 def remove_recipe(connection: Connection, recipe_hash: bytes, now: float) -> tuple[Blob, ...]:
     """Deletes every asset of the recipe, with uses; answers the blobs that no row names any more."""
-    return _remove(connection, assets.c.recipe_hash == recipe_hash, now)
+    return remove(connection, assets.c.recipe_hash == recipe_hash, now)
 
 
 def remove_variants(connection: Connection, recipe_hash: bytes, besides: bytes, now: float) -> tuple[Blob, ...]:
-    """As `remove_recipe`, but for the asset `besides`, a content hash."""
+    """As `remove_recipe`, but for the asset `besides`, a content hash: that becomes what sessions' turns are heard
+    by, which outlast a refresh."""
     other = (assets.c.recipe_hash == recipe_hash) & (assets.c.content_hash != besides)
-    return _remove(connection, other, now)
+    return remove(connection, other, now, heir=besides)
 
 
 def drop_blob(connection: Connection, content_hash: bytes, blob: Blob, now: float) -> None:
@@ -206,14 +215,20 @@ def path_in_use(connection: Connection, blob: Blob) -> bool:
     return connection.execute(select(func.count()).where(same)).scalar_one() > 0
 
 
-def _remove(connection: Connection, which: Any, now: float) -> tuple[Blob, ...]:
+def remove(connection: Connection, which: Any, now: float, *, heir: bytes | None = None) -> tuple[Blob, ...]:
+    """Deletes assets, with uses; answers the blobs that no row names any more. The asset `heir` takes their turns."""
     found = connection.execute(select(assets.c.id, assets.c.content_hash).where(which)).all()
-    orphans = _blobs(connection, which)
-    for key, content_hash in found:
-        connection.execute(delete(blobs).where(blobs.c.asset == key))
-        connection.execute(delete(uses).where(uses.c.content_hash == content_hash))
-        connection.execute(delete(assets).where(assets.c.id == key))
-        changes.append(connection, "asset", content_hash.hex(), now)
+    if not found:
+        return ()
+    ids, names = [row.id for row in found], [row.content_hash for row in found]
+    orphans = _blobs(connection, assets.c.id.in_(ids))
+    if heir is not None:
+        turns = uses.c.content_hash.in_(names) & (uses.c.kind == TURN)
+        connection.execute(update(uses).where(turns).values(content_hash=heir, storage=None, path=None))
+    connection.execute(delete(blobs).where(blobs.c.asset.in_(ids)))
+    connection.execute(delete(uses).where(uses.c.content_hash.in_(names)))
+    connection.execute(delete(assets).where(assets.c.id.in_(ids)))
+    changes.append_all(connection, "asset", [name.hex() for name in names], now)
     return orphans
 
 

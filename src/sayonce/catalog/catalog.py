@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from sqlalchemy import Connection
 
-from sayonce.catalog import accounts, assets, changes, leases, placements, upkeep, usage
+from sayonce.catalog import accounts, assets, changes, leases, placements, sessions, upkeep, usage
 from sayonce.catalog.database import Database
 from sayonce.catalog.records import (
     ApiKey,
@@ -22,6 +22,7 @@ from sayonce.catalog.records import (
     Progress,
     Removed,
     Selection,
+    Session,
     Spent,
     Statistics,
     TakeOff,
@@ -67,7 +68,7 @@ class Catalog:
         that it `may` have."""
         return await self._database.write(leases.remove, content_hash, tenant, may, self._clock())
 
-    async def let_go(self, removed: Removed) -> None:
+    async def let_go(self, removed: Removed | Landing) -> None:
         """Lets everybody land again what was removed."""
         await self._database.note(leases.let_go, removed.holds)
 
@@ -95,10 +96,10 @@ class Catalog:
         another's."""
         return await self._database.write(leases.land, lease, asset, use, spent, alone=alone, now=self._clock())
 
-    async def attach(self, content_hash: bytes, blob: Blob, use: Use) -> tuple[bytes, ...] | None:
-        """One more blob and use of what is kept; None where it is not kept any more as it was. Answers the content
-        hashes whose place was taken over."""
-        return await self._database.write(placements.attach, content_hash, blob, use, self._clock())
+    async def attach(self, content_hash: bytes, blob: Blob, use: Use) -> Landing | None:
+        """One more blob and use of what is kept; None where it is not kept any more as it was. Answers what else
+        changed, as a landing does."""
+        return await self._database.write(leases.attach, content_hash, blob, use, self._clock())
 
     async def shelve(self, content_hash: bytes, blob: Blob) -> bool:
         """One more copy of what is kept, for a while; False where it is not kept any more as it was."""
@@ -128,6 +129,44 @@ class Catalog:
     async def is_doubted(self, recipe_hash: bytes) -> bool:
         """Whether an implausible answer was noted before."""
         return await self._database.read(leases.is_doubted, recipe_hash)
+
+    # ── sessions ─────────────────────────────────────────────────────────────────────────────────
+
+    async def open_turn(self, session: Session, sequence: int | None) -> sessions.Opened | None:
+        """Begins a turn of a session; without a sequence it gets the next free one, which no other gets. None while
+        the session is being ended."""
+        return await self._database.note(sessions.open_turn, session, sequence, self._clock())
+
+    async def give_back(self, opened: sessions.Opened) -> None:
+        """Takes back a sequence that was given out for nothing, if it is the newest."""
+        await self._database.note(sessions.give_back, opened)
+
+    async def archive(
+        self, opened: sessions.Opened, asset: Asset, use: Use, *, recorded: bool = False
+    ) -> sessions.Archived:
+        """Keeps an asset with its one blob as a turn: one that is kept already, or was `recorded`."""
+        return await self._database.write(sessions.archive, opened, asset, use, self._clock(), recorded=recorded)
+
+    async def end_turns(self, session: Session, most: int) -> sessions.Ended:
+        """Ends at most so many of a session's turns; what is on its way into it will not get there, and nothing new
+        until it is forgotten."""
+        return await self._database.write(sessions.end, session, most, self._clock())
+
+    async def forget_session(self, session: Session) -> None:
+        """Lets a session that was ended begin anew."""
+        await self._database.note(sessions.forget, session)
+
+    async def conversation(
+        self, session: Session, after: int, most: int
+    ) -> tuple[sessions.Totals, Sequence[sessions.Turn]] | None:
+        """A session's totals, and at most so many of its turns after one, in order; None where there is none."""
+        return await self._database.survey(sessions.conversation, session, after, most, self._clock())
+
+    async def sessions_of(
+        self, owner: Session, before: tuple[float, int] | None, most: int
+    ) -> Sequence[sessions.Listed]:
+        """At most so many sessions of whom this one is of, the latest first, after the one of that time and id."""
+        return await self._database.survey(sessions.listed, owner, before, most, self._clock())
 
     # ── accounts ─────────────────────────────────────────────────────────────────────────────────
 
@@ -168,11 +207,11 @@ class Catalog:
 
     async def due(self) -> upkeep.Due:
         """What is to go since its time is over."""
-        return await self._database.read(upkeep.due, self._clock())
+        return await self._database.survey(upkeep.due, self._clock())
 
     async def totals(self) -> tuple[int, int]:
         """How many assets there are, and their bytes."""
-        return await self._database.read(upkeep.totals)
+        return await self._database.survey(upkeep.totals)
 
     async def expire_assets(self, most: int) -> Removed:
         """Removes at most so many assets that no use keeps any more."""
@@ -182,8 +221,8 @@ class Catalog:
         """Forgets at most so many copies whose time is over; the blobs to delete next."""
         return await self._database.write(upkeep.expire_blobs, self._clock(), most)
 
-    async def end_uses(self, most: int) -> int:
-        """Deletes at most so many uses whose time is over; how many."""
+    async def end_uses(self, most: int) -> upkeep.Ended:
+        """Deletes at most so many uses whose time is over, with the copies that lie there for them alone."""
         return await self._database.write(upkeep.end_uses, self._clock(), most)
 
     async def evict(self, most: int, excess: int) -> Removed:
@@ -198,7 +237,7 @@ class Catalog:
 
     async def selected(self, which: Selection) -> int:
         """How many assets are selected."""
-        return await self._database.read(upkeep.selected, which)
+        return await self._database.survey(upkeep.selected, which)
 
     async def named(self, storage: str, paths: Sequence[str]) -> set[str]:
         """Those of the paths in a storage that a row names."""
@@ -222,7 +261,7 @@ class Catalog:
 
     async def statistics(self, tenant: str | None = None) -> Statistics:
         """What is kept and counted, of one tenant or of all."""
-        return await self._database.read(usage.statistics, tenant)
+        return await self._database.survey(usage.statistics, tenant)
 
     async def newest_change(self) -> int:
         """The change log's newest number; 0 where it is empty."""
@@ -265,4 +304,5 @@ def _flush(
     for first in range(0, len(names), _BATCH):
         assets.slide(connection, names[first : first + _BATCH], tiers, now)
     leases.tidy(connection, now)
+    sessions.tidy(connection, now)
     changes.trim(connection, now - CHANGES_STAY)

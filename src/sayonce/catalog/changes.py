@@ -26,8 +26,14 @@ NEWEST = Lookup(select(func.max(changes.c.sequence)))
 
 def append(connection: Connection, kind: str, subject: str, now: float) -> None:
     """Adds an entry, within the transaction that changes what it tells of."""
-    locks.alone_with_changes(connection)
-    connection.execute(insert(changes).values(kind=kind, subject=subject, at=now))
+    append_all(connection, kind, [subject], now)
+
+
+def append_all(connection: Connection, kind: str, subjects: Sequence[str], now: float) -> None:
+    """Adds an entry for each, likewise."""
+    if subjects:
+        locks.alone_with_changes(connection)
+        connection.execute(insert(changes), [{"kind": kind, "subject": subject, "at": now} for subject in subjects])
 
 
 def trim(connection: Connection, before: float) -> None:

@@ -62,6 +62,10 @@ class Database(ABC):
         """Runs `query` on one consistent state."""
 
     @abstractmethod
+    async def survey(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `read`, for what looks at much: it takes its time, and no lookup and no transaction waits for it."""
+
+    @abstractmethod
     async def write(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs `query` as one transaction. Other writers may be at it where the database has more than one at a time;
         `locks` keeps apart what must be. When it returns, a power cut does not undo it."""

@@ -106,11 +106,25 @@ def land(
     ).scalar_one()
     if replaced:
         changes.append(connection, "asset", asset.content_hash.hex(), now)
-    displaced: tuple[bytes, ...] = ()
+    claimed = Landing(())
     if use.kind != "request":
-        displaced = placements.claim(connection, asset.content_hash, asset.blobs[0], use, now)
-    orphans += kept.keep(connection, asset, use)
-    return Landing(tuple(blob for blob in orphans if not kept.path_in_use(connection, blob)), displaced)
+        own = asset.blobs[0]
+        use = replace(use, place=(own.storage, own.path))
+        claimed = placements.claim(connection, asset.content_hash, own, use, now)
+    orphans += claimed.orphans + kept.keep(connection, asset, use)
+    free = tuple(blob for blob in orphans if not kept.path_in_use(connection, blob))
+    return held(connection, replace(claimed, orphans=free), now)
+
+
+def attach(connection: Connection, content_hash: bytes, blob: Blob, use: Use, now: float) -> Landing | None:
+    """One more blob and use of what is kept; None where it is not kept any more as it was."""
+    landing = placements.attach(connection, content_hash, blob, use, now)
+    return None if landing is None else held(connection, landing, now)
+
+
+def held(connection: Connection, landing: Landing, now: float) -> Landing:
+    """The same, while nobody lands what is gone so."""
+    return replace(landing, holds=hold(connection, landing.gone, now))
 
 
 def land_unchanged(connection: Connection, lease: Lease, spent: Spent | None, now: float) -> None:

@@ -35,6 +35,8 @@ _DIALECT: Dialect = asyncpg_dialect()  # type: ignore[no-untyped-call]
 
 # Connections that one process opens at most: for lookups, and for each of two kinds of transactions.
 _LOOKUPS, _TRANSACTIONS = 8, 6
+# Of the transactions, those that may be surveys at a time.
+_SURVEYS = 2
 # Seconds to connect in, for what a request waits for, for any other statement, and for a connection to be free.
 _CONNECT, _WAITED_FOR, _STATEMENT, _TURN = 3.0, 3.0, 10.0, 10.0
 # Tries of a transaction that another kept from ending.
@@ -54,9 +56,13 @@ class PostgresDatabase(Database):
         self._place = _place(url)
         self._resting = Resting()
         self._opening = asyncio.Lock()
+        self._surveying = asyncio.Semaphore(_SURVEYS)
         self._lookups: _Links | None = None
         self._engine, self._noting = _engine(url, _STATEMENT), _engine(url, _WAITED_FOR)
         self._reading = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        # One that takes too long says nothing of the rest.
+        self._surveys = self._reading.execution_options()
+        self._surveys_rest = Resting()
 
     @classmethod
     def at(cls, url: str) -> PostgresDatabase:
@@ -77,6 +83,10 @@ class PostgresDatabase(Database):
 
     async def read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._transact(self._reading, query, *args, **kwargs)
+
+    async def survey(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        async with self._surveying:
+            return await self._transact(self._surveys, query, *args, **kwargs)
 
     async def write(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._transact(self._engine, query, *args, **kwargs)
@@ -108,7 +118,8 @@ class PostgresDatabase(Database):
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        with self._resting.heeded(), self._translated():
+        resting = self._surveys_rest if engine is self._surveys else self._resting
+        with resting.heeded(), self._translated():
             if self._lookups is None:
                 await self._open()
             async for attempt in stamina.retry_context(

@@ -3,6 +3,7 @@ millionths of the settings' currency."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,6 +13,9 @@ from sayonce.speech.requests import Owner, Scope
 
 #: Money is counted in so many parts of a unit of the currency.
 MICROS = 1_000_000
+
+#: The kind of use that a session's turn is.
+TURN = "turn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,24 @@ class Use:
     #: For how many seconds more each hit lets it be kept; None: none does.
     sliding: float | None = None
     pinned: bool = False
+    #: When it was; None: when it is written down.
+    at: float | None = None
+    #: The storage and the path of a copy that lies there for this use.
+    place: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A conversation of a tenant, or of one of its users. Two of one name are two, if they are not the same one's."""
+
+    tenant: str
+    name: str
+    user: str | None = None
+
+    @property
+    def key(self) -> str:
+        """The name of its turns' uses."""
+        return json.dumps([self.tenant, self.user, self.name])
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +107,13 @@ class Selection:
 @dataclass(frozen=True, slots=True)
 class Landing:
     """What a landing changed besides: blobs that no row names any more, and the content hashes of assets whose own
-    place was taken over."""
+    place was taken over; the recipes that so lost assets, and the leases that keep everybody from landing these while
+    the blobs are deleted."""
 
     orphans: tuple[Blob, ...]
     displaced: tuple[bytes, ...] = ()
+    gone: frozenset[bytes] = frozenset()
+    holds: tuple[Lease, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +252,14 @@ class UsageCount:
 
 
 @dataclass(frozen=True, slots=True)
+class Holding:
+    """What a storage holds: copies, and their bytes."""
+
+    blobs: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Statistics:
     """What the catalog holds and has counted, of one tenant or of all."""
 
@@ -238,6 +271,7 @@ class Statistics:
     by_voice: Mapping[str, UsageCount]  # upstream/voice
     by_day: Mapping[str, UsageCount]  # 2026-11-21, in UTC
     by_tenant: Mapping[str, UsageCount]
+    by_storage: Mapping[str, Holding]
 
 
 def owner_of(tenant: str, scope: str, owner: str | None) -> Owner:

@@ -1,7 +1,8 @@
 """The catalog in one SQLite file, in WAL: readers never wait for the writer, and processes share it.
 
-Two threads, each with one connection that stays open: one looks up, one writes. A query is one hop to its thread,
-which is what a point lookup costs (`bench/lookup.py`); opening a connection each time cost 500 times the query.
+Three threads, each with one connection that stays open: one looks up, one writes, one surveys. A query is one hop to
+its thread, which is what a point lookup costs (`bench/lookup.py`); opening a connection each time cost 500 times the
+query.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ _DIALECT = sqlite.dialect(paramstyle="named")
 # How long a writer waits for another process's transaction. Ours take milliseconds; past this, law 5 is better.
 _PATIENCE = 2.0
 
+# How much of the file a connection holds in memory, in KB: what surveys read is not read again soon.
+_CACHE, _SURVEYS_CACHE = 16_000, 2_000
+
 
 class SqliteDatabase(Database):
     """The database in the file `path`, made with its folder where it is missing."""
@@ -49,6 +53,7 @@ class SqliteDatabase(Database):
         self._path = path
         self._reader = _Thread(path, "catalog-reader")
         self._writer = _Thread(path, "catalog-writer")
+        self._surveyor = _Thread(path, "catalog-surveyor", _SURVEYS_CACHE)
 
     @classmethod
     def at(cls, url: str) -> SqliteDatabase:
@@ -66,6 +71,9 @@ class SqliteDatabase(Database):
     async def read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._reader.run(lambda link: link.transact("BEGIN", query, *args, **kwargs))
 
+    async def survey(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._surveyor.run(lambda link: link.transact("BEGIN", query, *args, **kwargs))
+
     async def write(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._writer.run(lambda link: link.durably(True, query, *args, **kwargs))
 
@@ -79,7 +87,7 @@ class SqliteDatabase(Database):
         await self._reader.run(lambda _: None)  # whoever opens it has it migrated
 
     async def aclose(self) -> None:
-        await asyncio.gather(self._reader.aclose(), self._writer.aclose())
+        await asyncio.gather(*(thread.aclose() for thread in (self._reader, self._writer, self._surveyor)))
 
 
 def _look_up(lookup: Lookup, parameters: Mapping[str, object], link: _Link) -> Sequence[tuple[Any, ...]]:
@@ -90,8 +98,9 @@ def _look_up(lookup: Lookup, parameters: Mapping[str, object], link: _Link) -> S
 class _Thread:
     """A thread with one link to the database, opened at first use and again after a failure."""
 
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, path: Path, name: str, cache: int = _CACHE) -> None:
         self._path = path
+        self._cache = cache
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._link: _Link | None = None
         self._resting = Resting()
@@ -110,7 +119,7 @@ class _Thread:
                 _log.warning("catalog.replaced", path=str(self._path))
                 self._unlink()
             if self._link is None:
-                self._link = _Link(self._path)
+                self._link = _Link(self._path, self._cache)
             result = job(self._link)
         except (DBAPIError, sqlite3.Error, OSError) as error:
             self._unlink()
@@ -129,7 +138,7 @@ class _Link:
     # Only one link of a process brings the schema up to date; others of other processes wait in SQLite.
     _upgrading = threading.Lock()
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, cache: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         # It holds spoken texts and the secrets that sign URLs: nobody else on the machine reads it.
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
@@ -139,6 +148,7 @@ class _Link:
             path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False, cached_statements=256
         )
         try:
+            self.driver.execute(f"PRAGMA cache_size = -{cache}")
             self._set_up()
         except BaseException:
             self.driver.close()
@@ -146,7 +156,6 @@ class _Link:
 
     def _set_up(self) -> None:
         self.driver.execute("PRAGMA foreign_keys = ON")
-        self.driver.execute("PRAGMA cache_size = -16000")
         self._begin = "BEGIN IMMEDIATE"
         self._engine = _engine(self)
         with self._upgrading:

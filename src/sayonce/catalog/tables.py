@@ -121,8 +121,27 @@ uses = Table(
     Column("sliding", Float),  # each hit lets it be kept for so many seconds more; NULL: none does
     Column("pinned", Boolean, nullable=False),
     Column("request", Text),
+    Column("storage", Text),  # where a copy lies for this use; NULL: it has none of its own
+    Column("path", Text),
     UniqueConstraint("content_hash", "kind", "name", "sequence"),
     Index(None, "kind", "name", "sequence"),
+)
+
+#: Conversations whose turns are kept. `name` is that of the turns' uses.
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", _RowId, primary_key=True, autoincrement=True),
+    Column("name", Text, nullable=False, unique=True),  # JSON: [tenant, user, session]
+    Column("tenant", Text, nullable=False),
+    Column("owner", Text),  # the user, where it is one's own
+    Column("session", Text, nullable=False),
+    Column("newest", Integer, nullable=False),  # the highest sequence that was given out
+    Column("last_at", Float),  # of its latest turn; NULL while it has none
+    Column("until", Float, index=True),  # NULL is forever; the longest of its turns
+    Column("ending", Float),  # until when nothing new gets into it, since it is being ended
+    Index(None, "tenant", "owner", "last_at", "id"),
+    sqlite_autoincrement=True,
 )
 
 #: The right to fly one recipe. A released lease is gone; a failed one stays a while, so that those who waited

@@ -8,14 +8,22 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Float, cast, delete, exists, func, insert, or_, select, update
 
-from sayonce.catalog import locks
-from sayonce.catalog.leases import hold
-from sayonce.catalog.records import Blob, Removed, Selection
-from sayonce.catalog.tables import assets, blobs, changes, facts, leases, uses
+from sayonce.catalog import locks, placements
+from sayonce.catalog.leases import held, hold
+from sayonce.catalog.records import TURN, Blob, Landing, Removed, Selection
+from sayonce.catalog.tables import assets, blobs, changes, facts, leases, sessions, uses
 from sayonce.catalog.upserts import insert_or_nothing
 from sayonce.speech.requests import Scope
 
 _pinned = exists().where(uses.c.content_hash == assets.c.content_hash, uses.c.pinned)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How many uses a batch ended, and what changed so."""
+
+    uses: int
+    landing: Landing
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +68,18 @@ def expire_blobs(connection: Connection, now: float, most: int) -> tuple[Blob, .
     return tuple(Blob(*row[1:]) for row in found if row.id in ids)
 
 
-def end_uses(connection: Connection, now: float, most: int) -> int:
-    """Deletes uses whose time is over; how many. Their assets' own times have been reckoned with them."""
-    ended = select(uses.c.id).where(uses.c.keep_until <= now).order_by(uses.c.keep_until).limit(most)
-    return connection.execute(delete(uses).where(uses.c.id.in_(ended))).rowcount
+def end_uses(connection: Connection, now: float, most: int) -> Ended:
+    """Deletes uses whose time is over, with the copies that lie there for them alone. Their assets' own times have
+    been reckoned with them."""
+    over = uses.c.keep_until <= now
+    found = connection.execute(
+        select(uses.c.id, uses.c.path).where(over).order_by(uses.c.keep_until).limit(most)
+    ).all()
+    placed = [row.id for row in found if row.path is not None]
+    plain = [row.id for row in found if row.path is None]
+    connection.execute(delete(uses).where(uses.c.id.in_(plain), over))
+    left = placements.end(connection, uses.c.id.in_(placed) & over, now) if placed else Landing(())
+    return Ended(len(found), held(connection, left, now))
 
 
 def totals(connection: Connection) -> tuple[int, int]:
@@ -163,12 +179,21 @@ def _criteria(which: Selection) -> list[ColumnElement[bool]]:
         told.append((assets.c.scope == Scope.USER) & (assets.c.owner == which.user))
     if which.session is not None:
         own = (assets.c.scope == Scope.SESSION) & (assets.c.owner == which.session)
-        told.append(or_(own, _used("turn", which.session)))
+        told.append(or_(own, _said_in(which.session, which.tenant)))
     if which.collection is not None:
         told.append(_used("collection", which.collection))
     if which.made_before is not None:
         told.append(assets.c.made_at < which.made_before)
     return told
+
+
+def _said_in(session: str, tenant: str | None) -> ColumnElement[bool]:
+    """Whether it is a turn of a session of that name; of one tenant's, where one is told."""
+    theirs = sessions.c.session == session
+    if tenant is not None:
+        theirs &= sessions.c.tenant == tenant
+    turns = (uses.c.kind == TURN) & (uses.c.name == sessions.c.name)
+    return exists().where(uses.c.content_hash == assets.c.content_hash, turns, theirs)
 
 
 def _used(kind: str, name: str) -> ColumnElement[bool]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Executable, Table
+from sqlalchemy import ColumnElement, Connection, Executable, Table
 from sqlalchemy.dialects import postgresql, sqlite
 
 _insert: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
@@ -19,6 +19,21 @@ def upsert(
     changed = {name: statement.excluded[name] for name in replace if name not in key}
     upserted: Executable = statement.on_conflict_do_update(index_elements=list(key), set_=changed)
     return upserted
+
+
+def insert_or_alter(
+    connection: Connection,
+    table: Table,
+    row: Mapping[str, object],
+    *,
+    key: Sequence[str],
+    alter: Mapping[str, object],
+    where: ColumnElement[bool],
+) -> Any:
+    """Inserts `row`, or alters the row of that key, whose columns `alter` and `where` may speak of; it returns no row
+    where that one is not as `where` demands. `returning` is to be asked."""
+    statement = _insert[connection.dialect.name](table).values(**row)
+    return statement.on_conflict_do_update(index_elements=list(key), set_=dict(alter), where=where)
 
 
 def accumulate(connection: Connection, table: Table, *, key: Sequence[str], add: Sequence[str]) -> Executable:

@@ -10,8 +10,8 @@ from typing import Any
 
 from sqlalchemy import Connection, func, literal_column, select
 
-from sayonce.catalog.records import Statistics, UsageCount, UsageKey
-from sayonce.catalog.tables import assets, usage
+from sayonce.catalog.records import Holding, Statistics, UsageCount, UsageKey
+from sayonce.catalog.tables import assets, blobs, usage
 from sayonce.catalog.upserts import accumulate
 
 _DAY = 86_400  # seconds
@@ -43,7 +43,20 @@ def statistics(connection: Connection, tenant: str | None) -> Statistics:
         by_voice=_by(connection, tenant, usage.c.upstream + literal_column("'/'") + usage.c.voice),
         by_day=_by_day(connection, tenant),
         by_tenant=_by(connection, tenant, usage.c.tenant),
+        by_storage=_by_storage(connection, tenant),
     )
+
+
+def _by_storage(connection: Connection, tenant: str | None) -> dict[str, Holding]:
+    ours: Any = True if tenant is None else assets.c.tenant == tenant
+    held = (
+        select(blobs.c.storage, func.count(), func.sum(assets.c.size))
+        .join(assets, assets.c.id == blobs.c.asset)
+        .where(ours)
+        .group_by(blobs.c.storage)
+        .order_by(blobs.c.storage)
+    )
+    return {storage: Holding(number, int(size)) for storage, number, size in connection.execute(held)}
 
 
 def _by(connection: Connection, tenant: str | None, what: Any) -> dict[Any, UsageCount]:

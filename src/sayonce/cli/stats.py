@@ -15,7 +15,7 @@ from sayonce import settings as configuration
 
 
 def stats(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Show what is kept, how often it was asked for, what it cost and saved."""
+    """Show what is kept, how often it was asked for, what it cost and saved, and what storing it costs."""
     found = asyncio.run(_stats())
     if as_json:
         print(json.dumps(found))  # noqa: T201
@@ -32,6 +32,23 @@ def stats(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
     for name, count in found["by_upstream"].items():
         table.add_row(name, *(_cell(count[column]) for column in _COLUMNS))
     console.print(table)
+    if found["by_storage"]:
+        _print_storages(console, found)
+
+
+def _print_storages(console: Console, found: Mapping[str, Any]) -> None:
+    table = Table("storage", box=None, header_style="bold")
+    for column in ("copies", "MB", "USD a GB", "a month"):
+        table.add_column(column, justify="right")
+    for name, held in found["by_storage"].items():
+        price, cost = ("unknown" if held[key] is None else f"{held[key]:,.4f}" for key in ("usd_gb_month", "cost"))
+        table.add_row(name, f"{held['blobs']:,}", f"{held['bytes'] / 1e6:,.1f}", price, cost)
+    console.print()
+    console.print(table)
+    console.print(
+        f"saved {found['saved']:.4f}, less {found['storage_cost']:.4f} for a month of storage: "
+        f"[bold]{found['net']:.4f} {found['currency']}[/]"
+    )
 
 
 _COLUMNS = ("hits", "joined", "misses", "bypassed", "errors", "characters", "spent", "saved")

@@ -41,6 +41,11 @@ class PathTemplate:
         self._refuse_nonsense()
 
     @property
+    def names_assets(self) -> bool:
+        """Whether no two assets share a path."""
+        return "hash" in self._names
+
+    @property
     def names_bytes(self) -> bool:
         """Whether new bytes get a new path."""
         return "digest" in self._names

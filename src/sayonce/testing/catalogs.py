@@ -10,15 +10,13 @@ class TestMine(CatalogContract):
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import Any
 
 import pytest
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, text
 
 from sayonce.catalog import changes
 from sayonce.catalog.catalog import Catalog
@@ -29,6 +27,7 @@ from sayonce.catalog.records import (
     Blob,
     Held,
     Kept,
+    Landing,
     Lease,
     Spent,
     TakeOff,
@@ -39,56 +38,15 @@ from sayonce.catalog.records import (
 )
 from sayonce.catalog.tables import facts
 from sayonce.errors import BudgetSpent, FenceLost, NotFound
-from sayonce.speech.chunks import Mark
-from sayonce.speech.formats import MP3, AudioFormat
-from sayonce.speech.requests import Owner
+from sayonce.speech.formats import WAV
+from sayonce.testing.rows import asset, hashed, wish
+from sayonce.testing.sessions import SessionContract
 
 Connect = Callable[[], Database]
-WAV = AudioFormat.parse("pcm_s16le/wav/-/-")
 SPENT = Spent("default", "openai", "tts-1", "nova", 5, 75)
 
 
-def hashed(name: str) -> bytes:
-    """A hash that is told by a name."""
-    return hashlib.sha256(name.encode()).digest()
-
-
-def asset(name: str, **other: Any) -> Asset:
-    """An asset of the recipe `name`."""
-    format_: AudioFormat = other.get("format", MP3)
-    digest = hashed(f"bytes of {name} {format_}")
-    given: dict[str, Any] = {
-        "content_hash": hashed(f"{name} {format_}"),
-        "recipe_hash": hashed(name),
-        "format": format_,
-        "owner": Owner("default"),
-        "upstream": "openai",
-        "model": "tts-1",
-        "voice": "nova",
-        "language": None,
-        "text": f"Say {name}.",
-        "characters": 5,
-        "size": 1_000,
-        "digest": digest,
-        "duration": 1.5,
-        "sample_rate": 24_000,
-        "marks": (Mark(0.0, 0.5, 0, 3, "word"),),
-        "cost": 75,
-        "transcoded": False,
-        "flags": frozenset({"implausible"}),
-        "made_at": 1_000.0,
-        "until": None,
-        "blobs": (Blob("local", f"audio/{digest.hex()}", digest),),
-    }
-    return Asset(**(given | other))
-
-
-def wish(name: str, holder: str = "here", **other: Any) -> TakeOff:
-    """The wish to fly the recipe `name`."""
-    return TakeOff(hashed(name), hashed(f"{name} {MP3}"), other.pop("tenant", "default"), holder, **other)
-
-
-class CatalogContract:
+class CatalogContract(SessionContract):
     """What holds on every database."""
 
     @pytest.fixture
@@ -193,7 +151,7 @@ class CatalogContract:
         use = Use("message", "thread/1")
         mine = Blob("local", "tts/1.mp3", asset("a").digest)
         await self.land(catalog, asset("a"))
-        assert await catalog.attach(asset("a").content_hash, mine, use) == ()
+        assert await catalog.attach(asset("a").content_hash, mine, use) == Landing(())
         await self.land(catalog, asset("b", blobs=(replace(mine, digest=asset("b").digest),)), use)
         found = await catalog.find(asset("a").content_hash)
         assert found is not None
@@ -318,6 +276,17 @@ class CatalogContract:
         assert (found.assets, found.bytes, found.duration) == (3, 3_000, 4.5)
         assert (await catalogs[0].statistics("somebody else")).count == UsageCount()
 
+    # ── what takes long ──────────────────────────────────────────────────────────────────────────
+
+    async def test_no_lookup_waits_for_a_survey(self, catalog: Catalog) -> None:
+        surveying = asyncio.create_task(catalog._database.survey(_long))
+        await asyncio.sleep(0)  # it is under way
+        for _ in range(5):
+            assert await catalog.find(hashed("a")) is None
+            assert await catalog.keys_made() == 0
+        assert not surveying.done(), "or it was no long one"
+        assert await surveying == _MANY
+
     # ── who may ask, and what changed ────────────────────────────────────────────────────────────
 
     async def test_tenants_and_keys(self, catalogs: tuple[Catalog, ...]) -> None:
@@ -364,6 +333,16 @@ class CatalogContract:
         done.set()
         await watching
         assert sorted(seen) == list(range(60))
+
+
+_MANY = 3_000_000
+
+
+def _long(connection: Connection) -> int:
+    counting = (
+        f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {_MANY}) SELECT count(*) FROM n"
+    )
+    return int(connection.execute(text(counting)).scalar_one())
 
 
 def _slow_change(connection: Connection, subject: str) -> None:

@@ -18,7 +18,7 @@ def watched(house: House) -> list[str]:
     """What the database is asked from now on."""
     asked: list[str] = []
     database: Any = house.gateway.catalog._database
-    for name in ("look_up", "read", "write", "note"):
+    for name in ("look_up", "read", "survey", "write", "note"):
         setattr(database, name, _noting(asked, name, getattr(database, name)))
     return asked
 
