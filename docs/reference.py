@@ -177,6 +177,10 @@ big_disk = 0.04
 
 A storage of GCS that is called `nearline` or `coldline` has that class's price. An S3 that is not Amazon's has none
 until you say it: its cost is `unknown`.
+
+`lifecycle` in a storage's table says what its bucket is to do with what is old, where it can: a list of
+`{{days = 30, to = "NEARLINE"}}`, in the backend's own words, or `to = "delete"`. Without it there are usual ones for
+S3 and GCS ([Running it](how-to/running-it.md)).
 """
 
 

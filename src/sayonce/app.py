@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -50,7 +50,9 @@ from sayonce.settings import VENDORS, Settings, environment
 from sayonce.speech.cleaning import Cleaner
 from sayonce.storage import registry as storages
 from sayonce.storage.contract import Storage
+from sayonce.storage.database import Rows
 from sayonce.storage.guarded import Guarded
+from sayonce.storage.lifecycle import LIFECYCLE
 from sayonce.storage.paths import PathTemplate
 from sayonce.telemetry.events import TextNames
 from sayonce.telemetry.logs import get_logger
@@ -105,7 +107,7 @@ async def running(settings: Settings, clock: Clock = time.time) -> AsyncIterator
         cleaner = ChatCleaner.from_settings(settings.cleaner) if settings.cleaner else None
         if cleaner is not None:
             stack.push_async_callback(cleaner.aclose)
-        cast = Cast(speakers, _customs(settings, cleaner), _breakers(settings, speakers), missing)
+        cast = Cast(speakers, customs_of(settings, cleaner), _breakers(settings, speakers), missing)
         gateway = _joined(settings, _Stock(catalog, places, cast, await _names(catalog), clock))
         stack.push_async_callback(_wind_down, gateway)
         async with _background(gateway):
@@ -193,7 +195,8 @@ def _terms(settings: Settings) -> Terms:
     )
 
 
-def _customs(settings: Settings, cleaner: Cleaner | None) -> Customs:
+def customs_of(settings: Settings, cleaner: Cleaner | None) -> Customs:
+    """What holds where a request says nothing. InvalidSettings where two settings contradict each other."""
     chain = settings.chain or (settings.speaker,)
     if settings.speaker not in chain:
         raise InvalidSettings(
@@ -222,9 +225,9 @@ def _unset() -> dict[str, Missing]:
 def _upstreams(settings: Settings) -> tuple[dict[str, Provider], dict[str, Missing]]:
     speakers: dict[str, Provider] = {}
     missing: dict[str, Missing] = _unset()
-    for name, table in settings.all_upstreams.items():
+    for name in settings.all_upstreams:
         try:
-            speakers[name] = providers.make(*_part(name, table, "provider", providers.known()))
+            speakers[name] = upstream_of(settings, name)
         except MissingExtra as error:
             if name in settings.upstreams:
                 raise
@@ -235,7 +238,16 @@ def _upstreams(settings: Settings) -> tuple[dict[str, Provider], dict[str, Missi
     return speakers, {name: why for name, why in missing.items() if name not in speakers}
 
 
-def _unconfigured(name: str, speakers: Mapping[str, Provider]) -> InvalidSettings:
+def upstream_of(settings: Settings, name: str) -> Provider:
+    """The upstream of that name. InvalidSettings where there is none, or it is told what it does not take;
+    ProviderMisconfigured where it would be there, were a key set; MissingExtra where it is not installed."""
+    table = settings.all_upstreams.get(name)
+    if table is None:
+        raise _unset().get(name) or _unconfigured(name, settings.all_upstreams)
+    return providers.make(*_part(name, table, "provider", providers.known()))
+
+
+def _unconfigured(name: str, speakers: Iterable[str]) -> InvalidSettings:
     known = f" There is a provider '{name}': add [upstreams.{name}]." if name in providers.known() else ""
     return InvalidSettings(
         f"The upstream '{name}' is not configured.", remedy=f"There are: {', '.join(sorted(speakers))}.{known}"
@@ -243,20 +255,44 @@ def _unconfigured(name: str, speakers: Mapping[str, Provider]) -> InvalidSetting
 
 
 def _storages(settings: Settings, catalog: Catalog) -> dict[str, Storage]:
-    made: dict[str, Storage] = {}
-    for name, table in settings.all_storages.items():
-        _, backend, given = _part(name, table, "backend", storages.known())
-        if backend == "database":
-            given = {**given, "rows": catalog.bytes}
-        made[name] = Guarded(storages.make(name, backend, given), settings.storage_patience)
-    return made
+    patience = settings.storage_patience
+    return {name: Guarded(storage_of(settings, name, catalog.bytes), patience) for name in settings.all_storages}
+
+
+def storage_of(settings: Settings, name: str, rows: Rows | None) -> Storage:
+    """The storage of that name, as it is: nothing guards who waits for it. `rows` are the catalog's, for one that is
+    in its database. InvalidSettings where there is none, or it is told what it does not take; MissingExtra where it
+    is not installed."""
+    table = settings.all_storages.get(name)
+    if table is None:
+        raise _no_storage(name, settings.all_storages)
+    _, backend, given = _part(name, table, "backend", storages.known())
+    given = {key: value for key, value in given.items() if key != LIFECYCLE}
+    if backend == "database":
+        given["rows"] = rows
+    return storages.make(name, backend, given)
+
+
+@asynccontextmanager
+async def one_storage(settings: Settings, name: str) -> AsyncIterator[tuple[Catalog, Storage]]:
+    """A storage and the catalog, without a gateway around them."""
+    async with AsyncExitStack() as stack:
+        catalog = Catalog(connect(settings.database), time.time)
+        stack.push_async_callback(catalog.aclose)
+        storage = storage_of(settings, name, catalog.bytes)
+        stack.push_async_callback(storage.aclose)
+        yield catalog, storage
+
+
+def _no_storage(name: str, there: Iterable[str]) -> InvalidSettings:
+    return InvalidSettings(
+        f"The storage '{name}' is not configured.", remedy=f"There are: {', '.join(sorted(there))}."
+    )
 
 
 def _storage(name: str, places: Mapping[str, Storage]) -> Storage:
     if name not in places:
-        raise InvalidSettings(
-            f"The storage '{name}' is not configured.", remedy=f"There are: {', '.join(sorted(places))}."
-        )
+        raise _no_storage(name, places)
     return places[name]
 
 

@@ -35,7 +35,7 @@ from pydantic_settings import (
 
 from sayonce.errors import InvalidSettings
 from sayonce.redaction import shown
-from sayonce.settings_reading import audio_format, decoded, path, refuse_unknown_names, why
+from sayonce.settings_reading import audio_format, decoded, refused, unknown_names, wrong_values
 from sayonce.storage.paths import DEFAULT as DEFAULT_PATH
 from sayonce.storage.registry import backend_of
 from sayonce.storage.registry import known as known_backends
@@ -361,21 +361,21 @@ class Settings(BaseSettings):
 
 def load(**overrides: object) -> Settings:
     """The settings of this process. InvalidSettings, naming each one that is wrong, where they are not right."""
-    refuse_unknown_names({_PREFIX + name.upper() for name in Settings.model_fields}, _PREFIX)
+    names = list(Settings.model_fields)
+    wrong = unknown_names({_PREFIX + name.upper() for name in names}, _PREFIX)
     try:
-        return Settings(**overrides)  # type: ignore[arg-type]
+        settings = Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
-        wrong = error.errors(include_input=False, include_url=False)
-        lines = "".join(f"\n  {path(each['loc'])}: {why(each, list(Settings.model_fields))}" for each in wrong)
-        raise InvalidSettings(
-            f"Settings are wrong ({config_file() or 'no settings file'}; docs/settings.md tells of them all):{lines}"
-        ) from error
+        raise refused([*wrong, *wrong_values(error, names)], config_file()) from error
     except SettingsError as error:
         raise InvalidSettings(
             f"The environment cannot be read: {error}.", remedy="Tables are written as JSON."
         ) from error
     except (tomllib.TOMLDecodeError, OSError, UnicodeDecodeError) as error:
         raise InvalidSettings(f"{config_file()} cannot be read: {error}.", remedy="Mend it.") from error
+    if wrong:
+        raise refused(wrong, config_file())
+    return settings
 
 
 def config_file() -> Path | None:

@@ -6,7 +6,10 @@ import json
 import os
 from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from sayonce.audio.formats import any_format_of
 from sayonce.errors import InvalidSettings, UnsupportedFormat
@@ -14,19 +17,31 @@ from sayonce.errors import InvalidSettings, UnsupportedFormat
 _TABLES = ("UPSTREAMS", "STORAGES", "VOICES", "CLEANER", "STORAGE_PRICES")
 
 
-def refuse_unknown_names(settings: Collection[str], prefix: str) -> None:
-    """InvalidSettings where a variable with that prefix is none of the settings'."""
+def refused(wrong: Sequence[str], file: Path | None) -> InvalidSettings:
+    """What is said of settings of which each line tells one fault; `file` is the one that was read."""
+    lines = "".join(f"\n  {each}" for each in wrong)
+    return InvalidSettings(
+        f"Settings are wrong ({file or 'no settings file'}; docs/settings.md tells of them all):{lines}"
+    )
+
+
+def unknown_names(settings: Collection[str], prefix: str) -> list[str]:
+    """A line for each variable with that prefix that is none of the settings'."""
     known = {*settings, f"{prefix}CONFIG"}
     tables = {prefix + name for name in _TABLES}
+    wrong = []
     for name in os.environ:
         whole, nested, _ = name.upper().partition("__")
-        if not whole.startswith(prefix) or (whole in known and (not nested or whole in tables)):
-            continue
-        near = get_close_matches(whole, known, n=1, cutoff=0.7)
-        raise InvalidSettings(
-            f"The environment names a setting that there is not: {name}.",
-            remedy=f"Did you mean {near[0]}?" if near else "docs/settings.md tells of them all.",
-        )
+        if whole.startswith(prefix) and (whole not in known or (nested and whole not in tables)):
+            near = get_close_matches(whole, known, n=1, cutoff=0.7)
+            wrong.append(f"{name}: there is no such setting" + (f"; did you mean {near[0]}?" if near else ""))
+    return wrong
+
+
+def wrong_values(error: ValidationError, settings: Sequence[str]) -> list[str]:
+    """A line for each value that is wrong; the values themselves may be secret, and are in none."""
+    found = error.errors(include_input=False, include_url=False)
+    return [f"{'.'.join(map(str, each['loc']))}: {_why(each, settings)}" for each in found]
 
 
 def audio_format(name: str) -> str:
@@ -48,13 +63,7 @@ def decoded(value: Any) -> Any:
     return value
 
 
-def path(location: tuple[int | str, ...]) -> str:
-    """Where in the settings something is."""
-    return ".".join(map(str, location))
-
-
-def why(wrong: Mapping[str, Any], names: Sequence[str]) -> str:
-    """What is wrong with a setting; `names` are those there are."""
+def _why(wrong: Mapping[str, Any], names: Sequence[str]) -> str:
     if wrong["type"] == "extra_forbidden":
         near = get_close_matches(str(wrong["loc"][-1]), names, n=1)
         return "there is no such setting" + (f"; did you mean '{near[0]}'?" if near else "")

@@ -214,6 +214,19 @@ def test_each_wrong_setting_has_a_line_of_its_own() -> None:
     assert "'../x'" in told["upstreams"]
 
 
+def test_unknown_variables_and_wrong_values_are_told_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAYONCE_PROT", SECRET)
+    monkeypatch.setenv("SAYONCE_PORT", "eighty")
+    monkeypatch.setenv("SAYONCE_KEPE", SECRET)
+    told = refused()
+    assert sorted(line.split(":")[0].strip() for line in told.splitlines()[1:]) == [
+        "SAYONCE_KEPE",
+        "SAYONCE_PROT",
+        "port",
+    ]
+    assert SECRET not in told
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

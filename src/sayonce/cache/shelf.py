@@ -15,7 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from sayonce.audio.formats import content_type, extension
+from sayonce.audio.formats import extension
+from sayonce.cache.metadata import blob_metadata, serving
 from sayonce.cache.orders import Clip
 from sayonce.cache.tier import Tier
 from sayonce.catalog.catalog import Catalog
@@ -23,8 +24,8 @@ from sayonce.catalog.leases import HOLD
 from sayonce.catalog.records import Asset, Blob, Landing, Lease, Removed, Session, Spent, Use
 from sayonce.catalog.sessions import Archived, Ended, Opened
 from sayonce.errors import BlobNotFound, CallerRefused, StorageError, StorageUnavailable
-from sayonce.speech.requests import Owner, Scope
-from sayonce.storage.contract import Serving, Storage
+from sayonce.speech.requests import Owner
+from sayonce.storage.contract import Storage
 from sayonce.storage.paths import PathTemplate
 from sayonce.telemetry.logs import get_logger
 
@@ -44,11 +45,6 @@ class Place:
     template: PathTemplate
     #: What stands in front of the storage, if anything does.
     tier: Tier | None = None
-
-    def serving(self, asset: Asset) -> Serving:
-        """What the storage says of an asset's blob: new bytes have a new path, where the template sees to it."""
-        caching = "private, max-age=31536000, immutable" if self.template.names_bytes else "private, no-cache"
-        return Serving(content_type(asset.format), caching)
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +259,7 @@ class Shelf:
         metadata = blob_metadata(asset, await self._catalog.identity())
         sys.audit("sayonce.keep", "checked")
         try:
-            await place.storage.write(path, clip.data, metadata, place.serving(asset))
+            await place.storage.write(path, clip.data, metadata, serving(asset, path))
         except StorageError as error:
             self.writable = self.writable and isinstance(error, CallerRefused)
             raise
@@ -275,7 +271,7 @@ class Shelf:
     async def _copy(self, tier: Tier, clip: Clip) -> tuple[Blob, ...]:
         place, asset = self._place, clip.asset
         path = place.template.render(path_fields(asset))
-        return await tier.put(path, clip, blob_metadata(asset, await self._catalog.identity()), place.serving(asset))
+        return await tier.put(path, clip, blob_metadata(asset, await self._catalog.identity()), serving(asset, path))
 
     async def _same(self, clip: Clip) -> Clip | None:
         for asset in await self._catalog.variants(clip.asset.recipe_hash):
@@ -323,30 +319,3 @@ def path_fields(asset: Asset) -> dict[str, str]:
         "dd": f"{made:%d}",
     }
     return {name: value for name, value in given.items() if value}
-
-
-def blob_metadata(asset: Asset, catalog_id: str) -> dict[str, str]:
-    """What is written beside a blob: enough to adopt it into a new catalog."""
-    owner = asset.owner
-    name = {Scope.USER: owner.user, Scope.SESSION: owner.session}.get(owner.scope)
-    given = {
-        "content_hash": asset.content_hash.hex(),
-        "recipe_hash": asset.recipe_hash.hex(),
-        "catalog": catalog_id,
-        "tenant": owner.tenant,
-        "scope": str(owner.scope),
-        "owner": name,
-        "format": str(asset.format),
-        "digest": asset.digest.hex(),
-        "upstream": asset.upstream,
-        "model": asset.model,
-        "voice": asset.voice,
-        "language": asset.language,
-        "characters": str(asset.characters),
-        "duration": repr(asset.duration),
-        "sample_rate": str(asset.sample_rate),
-        "cost": None if asset.cost is None else repr(asset.cost),
-        "made_at": repr(asset.made_at),
-        "marks": ";".join(f"{m.start},{m.end},{m.first},{m.length},{m.kind}" for m in asset.marks),
-    }
-    return {key: value for key, value in given.items() if value}

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from sqlalchemy import Connection
 
-from sayonce.catalog import accounts, assets, changes, leases, placements, sessions, upkeep, usage
+from sayonce.catalog import accounts, adoption, assets, changes, leases, placements, sessions, upkeep, usage
 from sayonce.catalog.database import Database
 from sayonce.catalog.records import (
     ApiKey,
@@ -167,6 +167,21 @@ class Catalog:
     ) -> Sequence[sessions.Listed]:
         """At most so many sessions of whom this one is of, the latest first, after the one of that time and id."""
         return await self._database.survey(sessions.listed, owner, before, most, self._clock())
+
+    # ── adoption ─────────────────────────────────────────────────────────────────────────────────
+
+    async def may_adopt(self, asset: Asset) -> bool:
+        """Whether nothing else is kept of the asset's recipe than these very bytes, or what was adopted, too."""
+        return await self._database.read(adoption.may_adopt, asset)
+
+    async def adopt(self, lease: Lease, asset: Asset, use: Use) -> bool:
+        """Gives the lease back and keeps the asset, or one more blob of it, if neither its place nor its name is
+        taken; whether it did. FenceLost, and nothing changed, where the lease is another's."""
+        return await self._database.write(adoption.adopt, lease, asset, use)
+
+    async def kept_forever(self, storage: str) -> int:
+        """How many assets of a storage are kept without an end."""
+        return await self._database.read(adoption.kept_forever, storage)
 
     # ── accounts ─────────────────────────────────────────────────────────────────────────────────
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Dialect, Select
+
+from sayonce.errors import CatalogError
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -23,6 +26,18 @@ class Compiled(NamedTuple):
     text: str
     brought: Mapping[str, object]
     order: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """How a database stands. `version` is its schema's, None where it is empty; `objection` is why it cannot be
+    written to. `ahead` is by how many seconds its clock is before this machine's, `room` how many bytes its disk has
+    left, where that can be told."""
+
+    version: str | None
+    objection: CatalogError | None = None
+    ahead: float | None = None
+    room: int | None = None
 
 
 class Lookup:
@@ -76,8 +91,12 @@ class Database(ABC):
         one, such as a lease."""
 
     @abstractmethod
+    async def examine(self) -> Condition:
+        """How it stands. Nothing is made or upgraded, and nothing that was written to try is left."""
+
+    @abstractmethod
     async def version(self) -> str | None:
-        """The version of its schema; None where it is empty."""
+        """The version of its schema, as it is; None where it is empty."""
 
     @abstractmethod
     async def migrate(self) -> None:

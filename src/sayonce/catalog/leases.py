@@ -97,7 +97,7 @@ def land(
     """Gives the lease back and keeps the asset; with `alone`, in place of every variant of its recipe. FenceLost
     where the lease is another's by now: then nothing has changed."""
     locks.alone_with_recipe(connection, lease.recipe_hash)
-    _give_back(connection, lease)
+    give_back(connection, lease)
     settle(connection, spent, now)
     connection.execute(delete(doubts).where(doubts.c.recipe_hash == lease.recipe_hash))
     orphans = kept.remove_variants(connection, asset.recipe_hash, asset.content_hash, now) if alone else ()
@@ -129,7 +129,7 @@ def held(connection: Connection, landing: Landing, now: float) -> Landing:
 
 def land_unchanged(connection: Connection, lease: Lease, spent: Spent | None, now: float) -> None:
     """Gives the lease back after a refresh that brought the very bytes that are kept."""
-    _give_back(connection, lease)
+    give_back(connection, lease)
     settle(connection, spent, now)
 
 
@@ -291,7 +291,8 @@ def next_fence(connection: Connection) -> int:
     return int(connection.execute(_NEXT_FENCE if counted is None else select(counted)).scalar_one())
 
 
-def _give_back(connection: Connection, lease: Lease) -> None:
+def give_back(connection: Connection, lease: Lease) -> None:
+    """Ends a lease that is still its holder's; FenceLost where it is another's."""
     mine = (leases.c.recipe_hash == lease.recipe_hash) & (leases.c.fence == lease.fence)
     _demand_one(connection, connection.execute(delete(leases).where(mine)).rowcount)
 

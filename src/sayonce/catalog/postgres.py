@@ -7,18 +7,19 @@ transactions run over SQLAlchemy at READ COMMITTED; what must not happen at once
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import stamina
-from sqlalchemy import Connection, Dialect, event
+from sqlalchemy import Connection, Dialect, event, func, select
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
 
 from sayonce.catalog import schema
-from sayonce.catalog.database import Database, Lookup
+from sayonce.catalog.database import Condition, Database, Lookup
 from sayonce.errors import CatalogUnavailable, InvalidSettings, MissingExtra
 from sayonce.resting import Resting
 
@@ -39,6 +40,7 @@ _LOOKUPS, _TRANSACTIONS = 8, 6
 _SURVEYS = 2
 # Seconds to connect in, for what a request waits for, for any other statement, and for a connection to be free.
 _CONNECT, _WAITED_FOR, _STATEMENT, _TURN = 3.0, 3.0, 10.0, 10.0
+_CLOCK = select(func.extract("epoch", func.clock_timestamp()))
 # Tries of a transaction that another kept from ending.
 _ATTEMPTS = 10
 # The transaction was one of two that waited for each other; or both made a row that may be there once.
@@ -104,6 +106,19 @@ class PostgresDatabase(Database):
         with self._translated():
             async with self._engine.begin() as connection:
                 return await connection.run_sync(schema.version)
+
+    async def examine(self) -> Condition:
+        with self._translated():
+            async with self._noting.connect() as connection:
+                asked = time.time()
+                told = float((await connection.execute(_CLOCK)).scalar_one())
+                ahead = told - (asked + time.time()) / 2
+                version = await connection.run_sync(schema.version)
+                try:
+                    await connection.run_sync(schema.write_to_try)
+                except DBAPIError as error:
+                    return Condition(version, self._unavailable(error), ahead)
+                return Condition(version, None, ahead)  # nothing is committed
 
     async def aclose(self) -> None:
         if self._lookups is not None:

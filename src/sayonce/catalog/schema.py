@@ -26,7 +26,7 @@ def upgrade(connection: Connection, *, backend: str) -> None:
     if found == SCHEMA_VERSION:
         return
     if found is not None and found > SCHEMA_VERSION:
-        raise _mismatch(found, backend, "Run the newer version of sayonce, or use another catalog.")
+        raise mismatch(found, backend)
     _migrate(connection)
 
 
@@ -35,16 +35,29 @@ def found(connection: Connection, *, backend: str) -> None:
     SchemaMismatch where it is not this version's."""
     there = version(connection)
     if there is not None and there < SCHEMA_VERSION:
-        raise _mismatch(there, backend, "Upgrade it, with no older gateway running: sayonce db upgrade")
+        raise mismatch(there, backend)
     if there != SCHEMA_VERSION:
         upgrade(connection, backend=backend)
 
 
-def _mismatch(there: str, backend: str, remedy: str) -> SchemaMismatch:
+def write_to_try(connection: Connection) -> None:
+    """What whoever uses the catalog must be able to do: to make tables where there are none, else to write into them.
+    The caller undoes it."""
+    if version(connection) is None:
+        connection.execute(text("CREATE TABLE written_to_try (n INTEGER)"))
+    else:
+        connection.execute(text("INSERT INTO facts (name, value) VALUES ('written to try', '')"))
+
+
+def mismatch(there: str, backend: str) -> SchemaMismatch:
+    """What is said of a schema of another version."""
+    newer = there > SCHEMA_VERSION
     return SchemaMismatch(
         f"The catalog's schema is version {there}; this sayonce knows {SCHEMA_VERSION}.",
         backend=backend,
-        remedy=remedy,
+        remedy="Run the newer version of sayonce, or use another catalog."
+        if newer
+        else "Upgrade it, with no older gateway running: sayonce db upgrade",
     )
 
 

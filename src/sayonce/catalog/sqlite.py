@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -24,7 +26,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError
 
 from sayonce.catalog import schema
-from sayonce.catalog.database import Database, Lookup
+from sayonce.catalog.database import Condition, Database, Lookup
 from sayonce.catalog.tables import SCHEMA_VERSION
 from sayonce.errors import CatalogUnavailable, InvalidSettings
 from sayonce.resting import Resting
@@ -80,8 +82,11 @@ class SqliteDatabase(Database):
     async def note(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._writer.run(lambda link: link.durably(False, query, *args, **kwargs))
 
+    async def examine(self) -> Condition:
+        return await asyncio.to_thread(_examined, self._path)
+
     async def version(self) -> str | None:
-        return await self.read(schema.version)
+        return (await self.examine()).version
 
     async def migrate(self) -> None:
         await self._reader.run(lambda _: None)  # whoever opens it has it migrated
@@ -205,6 +210,43 @@ class _Link:
                 time.sleep(0.01)
             else:
                 return
+
+
+def _examined(path: Path) -> Condition:
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    try:
+        room = shutil.disk_usage(folder).free
+        if not path.exists():
+            return Condition(None, _no_place(path, folder), room=room)
+        driver = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_PATIENCE, isolation_level=None
+        )
+        with closing(driver):
+            return Condition(_version(driver), _read_only(driver, path), room=room)
+    except (sqlite3.Error, OSError) as error:
+        raise _unavailable(error, path) from error
+
+
+def _version(driver: sqlite3.Connection) -> str | None:
+    if not driver.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchall():
+        return None
+    return next((row[0] for row in driver.execute("SELECT version_num FROM alembic_version")), None)
+
+
+def _read_only(driver: sqlite3.Connection, path: Path) -> CatalogUnavailable | None:
+    try:
+        driver.execute("BEGIN IMMEDIATE")
+        driver.execute("CREATE TABLE written_to_try (n INTEGER)")
+        driver.execute("ROLLBACK")
+    except sqlite3.Error as error:
+        return _unavailable(error, path)
+    return None
+
+
+def _no_place(path: Path, folder: Path) -> CatalogUnavailable | None:
+    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
+        return None
+    return _unavailable(OSError("unable to open database file"), path)
 
 
 def _file(path: Path) -> tuple[int, int]:

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from sayonce.cli import db, keys, say, serve, settings, stats, upkeep, voices
+from sayonce.cli import adopt, db, doctor, keys, lifecycle, say, serve, settings, stats, upkeep, voices
 from sayonce.errors import SayonceError
 from sayonce.telemetry import logs
 
@@ -24,6 +24,9 @@ app.add_typer(keys.app, name="keys")
 app.command("upkeep")(upkeep.upkeep)
 app.command("invalidate")(upkeep.invalidate)
 app.add_typer(db.app, name="db")
+app.command("doctor")(doctor.doctor)
+app.command("adopt")(adopt.adopt)
+app.add_typer(lifecycle.app, name="lifecycle")
 app.command("settings")(settings.show)
 
 

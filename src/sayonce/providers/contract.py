@@ -102,5 +102,10 @@ class Provider(ABC):
     def price(self, recipe: Recipe) -> float | None:
         """What saying it costs, in USD; 0 for a local engine; None where no price is known."""
 
+    async def reach(self) -> float | None:
+        """Returns where it can be reached now; ProviderError where not. It is not made to speak, is told no key, and
+        bills nothing. What its clock says, in seconds since 1970, where it tells that; None for a local engine."""
+        return None
+
     async def aclose(self) -> None:  # noqa: B027 - most hold nothing
         """Frees all that it holds. Called once, last; running streams end in ProviderUnavailable."""

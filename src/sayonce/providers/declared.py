@@ -165,6 +165,12 @@ class DeclaredProvider(Vendor[DeclaredSettings]):
     def price(self, recipe: Recipe) -> float | None:
         return self._price(recipe, None)
 
+    async def reach(self) -> float | None:
+        self._refuse_unset()
+        # Of an API that is described by whoever uses it, any request might be one to speak.
+        await http.connected(self.settings.base_url, self.settings.connect_timeout, self.upstream.name)
+        return None
+
     async def aclose(self) -> None:
         await self._elsewhere.aclose()
         await super().aclose()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
@@ -88,21 +89,50 @@ async def translated(provider: str) -> AsyncIterator[None]:
     try:
         yield
     except httpx.TimeoutException as error:
-        raise ProviderTimeout(
-            f"'{provider}' did not answer in time.",
-            provider=provider,
-            remedy="Try again, or raise its time limits.",
-        ) from error
+        raise _late(provider) from error
     except httpx.RemoteProtocolError as error:
         raise ProviderUnavailable(
             f"'{provider}' ended its answer before it was whole.", provider=provider, remedy="Try again."
         ) from error
     except httpx.HTTPError as error:
-        raise ProviderUnavailable(
-            f"'{provider}' cannot be reached ({type(error).__name__}).",
-            provider=provider,
-            remedy="See whether its address is right and it is up.",
-        ) from error
+        raise _unreachable(provider, error) from error
+
+
+def _late(provider: str) -> ProviderTimeout:
+    return ProviderTimeout(
+        f"'{provider}' did not answer in time.", provider=provider, remedy="Try again, or raise its time limits."
+    )
+
+
+def _unreachable(provider: str, error: Exception) -> ProviderUnavailable:
+    return ProviderUnavailable(
+        f"'{provider}' cannot be reached ({type(error).__name__}).",
+        provider=provider,
+        remedy="See whether its address is right and it is up.",
+    )
+
+
+async def greeted(url: str, seconds: float, provider: str) -> float | None:
+    """Asks the server of `url` for nothing, without any key: whatever it answers within `seconds` will do. What its
+    clock says, in seconds since 1970, where it tells that."""
+    root = httpx.URL(url).copy_with(raw_path=b"/")
+    async with client(Limits(seconds, seconds), {}) as asker, translated(provider):
+        answer = await asker.head(root)
+    return _moment(answer.headers.get("date"))
+
+
+async def connected(url: str, seconds: float, provider: str) -> None:
+    """Returns where a connection to the server of `url` can be made within `seconds`, safe where it is to be."""
+    at = urlsplit(url)
+    safe = httpx.create_ssl_context() if at.scheme == "https" else None
+    try:
+        async with asyncio.timeout(seconds):
+            _, writer = await asyncio.open_connection(at.hostname, at.port or (443 if safe else 80), ssl=safe)
+    except TimeoutError as error:
+        raise _late(provider) from error
+    except OSError as error:
+        raise _unreachable(provider, error) from error
+    writer.transport.abort()
 
 
 async def body(response: httpx.Response, provider: str) -> AsyncIterator[bytes]:
@@ -193,8 +223,14 @@ def _seconds(told: str | None) -> float | None:
     number = _number(told)
     if number is not None or told is None:
         return number
+    moment = _moment(told)
+    return None if moment is None else moment - time.time()
+
+
+def _moment(told: str | None) -> float | None:
+    """A header's date, in seconds since 1970."""
     try:
-        return parsedate_to_datetime(told).timestamp() - time.time()
+        return None if told is None else parsedate_to_datetime(told).timestamp()
     except (ValueError, OverflowError):
         return None
 

@@ -79,6 +79,11 @@ class VendorSettings(BaseModel):
     def _are_headers(cls, headers: Mapping[str, SecretStr]) -> Mapping[str, SecretStr]:
         return {http.header_name(name): http.secret(value) or SecretStr("") for name, value in headers.items()}
 
+    @property
+    def at_home(self) -> bool:
+        """Whether it is at the vendor's own address."""
+        return bool(self.base_url == type(self).model_fields["base_url"].default)
+
     def authorization(self, name: str, scheme: str = "") -> dict[str, str]:
         """The header that carries the key, where there is one."""
         key = self.api_key
@@ -146,6 +151,10 @@ class Vendor(Provider, Generic[S]):
     def models(self) -> Sequence[str]:
         return ()
 
+    async def reach(self) -> float | None:
+        settings = self.settings
+        return await http.greeted(settings.base_url, settings.connect_timeout, self.upstream.name)
+
     async def aclose(self) -> None:
         await self._client.aclose()
 
@@ -154,7 +163,7 @@ class Vendor(Provider, Generic[S]):
     def _price(self, recipe: Recipe, model: str | None) -> float | None:
         """What a text costs: by the settings, else, at the vendor's own address, by the list price of `model`."""
         a_million = self.settings.price
-        if a_million is None and self.settings.base_url == type(self.settings).model_fields["base_url"].default:
+        if a_million is None and self.settings.at_home:
             a_million = list_price(self.name, model)
         return None if a_million is None else a_million * len(recipe.text) / 1_000_000
 

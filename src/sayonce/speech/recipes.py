@@ -51,7 +51,7 @@ class Recipe:
 
     def content_hash(self, audio_format: AudioFormat) -> bytes:
         """The name of this recipe's asset in one format, 32 bytes."""
-        return hashlib.sha256(_ASSET + self.hash + str(audio_format).encode()).digest()
+        return content_hash_of(self.hash, audio_format)
 
     def fields(self) -> Mapping[str, str]:
         """The hash's fields by name, without those that are absent or neutral."""
@@ -75,6 +75,11 @@ class Recipe:
             "voice": self.voice,
         }
         return {name: value for name, value in named.items() if value}
+
+
+def content_hash_of(recipe_hash: bytes, audio_format: AudioFormat) -> bytes:
+    """The name of a recipe's asset in one format, 32 bytes."""
+    return hashlib.sha256(_ASSET + recipe_hash + str(audio_format).encode()).digest()
 
 
 def recipe_of(request: SpeechRequest, upstream: Upstream) -> Recipe:

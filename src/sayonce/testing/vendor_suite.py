@@ -4,6 +4,7 @@ bad ones, over a real socket before a fake of it."""
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from typing import Any, ClassVar
@@ -117,6 +118,11 @@ class VendorContract(ProviderContract):
 
     def slow_down(self) -> None:
         self.vendor.behave(pace=0.05)
+
+    async def test_it_is_reached_without_a_word_or_a_bill(self, provider: Provider) -> None:
+        clock = await provider.reach()
+        assert clock is None or abs(clock - time.time()) < 60
+        assert self.vendor.counts.calls == 0
 
     async def test_it_is_heard_while_it_is_said(self, provider: Provider) -> None:
         self.vendor.behave(pace=0.05, piece=1_000, seconds=10.0)

@@ -42,6 +42,7 @@ class FakeVendors:
         control = [
             Route("/control", self._tell, methods=["GET"]),
             Route("/control", self._control, methods=["POST"]),
+            Route("/", self._greet, methods=["HEAD"]),
         ]
         routes = control + [route for each in self.all.values() for route in each.routes()]
         self._app = resettable(Starlette(routes=routes, exception_handlers={404: self._stray}))
@@ -68,6 +69,10 @@ class FakeVendors:
     async def _stray(self, request: Request, error: Exception) -> Response:
         self.strays.append(f"{request.method} {request.url.path}")
         return JSONResponse({"error": f"No fake vendor answers {self.strays[-1]}."}, 404)
+
+    async def _greet(self, request: Request) -> Response:
+        """Every real one answers something there."""
+        return Response(status_code=404)
 
     async def _tell(self, request: Request) -> Response:
         vendors = {name: asdict(each.counts) for name, each in self.all.items()}
