@@ -27,6 +27,7 @@ from sayonce.cache.tally import Tally
 from sayonce.cache.tier import Tier
 from sayonce.cache.upkeep import EVERY, Limits, Upkeep
 from sayonce.cache.watch import Watch
+from sayonce.catalog import silences
 from sayonce.catalog.catalog import Catalog
 from sayonce.catalog.records import Change
 from sayonce.catalog.registry import connect
@@ -352,9 +353,10 @@ async def _chores(gateway: Gateway) -> None:
         await asyncio.sleep(gateway.settings.flush_seconds)
         try:
             await gateway.shelf.warm(gateway.hot.get)
-            if gateway.settings.upkeep and gateway.watch.now() >= due:
-                due = gateway.watch.now() + EVERY / 6  # asking is a write; whoever asks first in an hour does it
-                if await gateway.catalog.claim("upkeep", EVERY):
+            if gateway.watch.now() >= due:
+                due = gateway.watch.now() + silences.EVERY  # each is a write
+                await gateway.catalog.note_in_use()
+                if gateway.settings.upkeep and await gateway.catalog.claim("upkeep", EVERY):
                     await gateway.upkeep.run()
         except (CatalogError, StorageError) as error:
             _log.warning("chores.left", error=error.code)

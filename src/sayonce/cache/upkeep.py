@@ -12,18 +12,17 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
+from sayonce.cache.metadata import asset_of
 from sayonce.cache.shelf import Shelf
 from sayonce.catalog.catalog import Catalog
-from sayonce.catalog.records import Lease, Removed, Selection, TakeOff
+from sayonce.catalog.records import Asset, Lease, Removed, Selection, TakeOff
 from sayonce.errors import BlobNotFound, StorageError
 from sayonce.storage.contract import Storage, StoredBlob
 from sayonce.telemetry.logs import get_logger
 
 T = TypeVar("T")
-# A blob that nobody names: its path, and what is told beside it.
-Found: TypeAlias = tuple[str, Mapping[str, str]]
 
 #: How often it runs by itself, over all processes, in seconds.
 EVERY = 3_600.0
@@ -62,6 +61,8 @@ class Report:
     swept: int = 0
     #: Blobs that nobody names, but too many of them to be swept without being told to.
     left: int = 0
+    #: Blobs that nobody names, of a time that the catalog knows nothing of: it is a copy from before they landed.
+    unknown: int = 0
     #: Storages that could not be swept.
     unreachable: tuple[str, ...] = ()
 
@@ -169,7 +170,11 @@ class Upkeep:
     async def _sweep(self, report: Report, *, dry: bool, sweep_all: bool) -> None:
         for storage in self._storages.values():
             try:
-                found = [blob async for blob in self._unnamed(storage)]
+                found = [each async for each in self._unnamed(storage)]
+                if not sweep_all:
+                    known = await self._known(found)
+                    report.unknown += len(found) - len(known)
+                    found = known
                 if dry:
                     report.swept += len(found)
                 elif len(found) > self._limits.sweep_most and not sweep_all:
@@ -180,47 +185,57 @@ class Upkeep:
                 report.unreachable = (*report.unreachable, storage.name)
                 _log.warning("upkeep.unswept", storage=storage.name, error=error.code)
 
-    async def _sweep_away(self, storage: Storage, found: Iterable[Found]) -> int:
+    async def _sweep_away(self, storage: Storage, found: Iterable[Asset]) -> int:
         swept = 0
-        for path, told in found:
-            swept += await _paced(partial(self._sweep_one, storage, path, told))
+        for asset in found:
+            swept += await _paced(partial(self._sweep_one, storage, asset))
         return swept
 
-    async def _unnamed(self, storage: Storage) -> AsyncIterator[Found]:
-        """Old blobs that carry this catalog's id and that no row names."""
+    async def _known(self, found: Iterable[Asset]) -> list[Asset]:
+        """Without what was made when the catalog was in nobody's use: another copy of it was, and named that."""
+        silences = await self._catalog.silences()
+        return [each for each in found if not any(began <= each.made_at <= ended for began, ended in silences)]
+
+    async def _unnamed(self, storage: Storage) -> AsyncIterator[Asset]:
+        """What is told of old blobs that carry this catalog's id and that no row names."""
         oldest = self._clock() - self._limits.sweep_age
         identity = await self._catalog.identity()
         async for batch in _batches(storage.list()):
-            old = [blob.path for blob in batch if blob.modified.timestamp() < oldest]
-            named = await _paced(partial(self._catalog.named, storage.name, old))
-            for path in old:
-                told = {} if path in named else await _metadata(storage, path)
-                if told.get("catalog") == identity:
-                    yield path, told
+            old = [blob for blob in batch if blob.modified.timestamp() < oldest]
+            named = await _paced(partial(self._catalog.named, storage.name, [blob.path for blob in old]))
+            for blob in old:
+                told = {} if blob.path in named else await _metadata(storage, blob.path)
+                if told.get("catalog") == identity and (asset := _asset(storage, blob, told)) is not None:
+                    yield asset
 
-    async def _sweep_one(self, storage: Storage, path: str, told: Mapping[str, str]) -> bool:
+    async def _sweep_one(self, storage: Storage, asset: Asset) -> bool:
         """Deletes a blob while nobody else can land its recipe, if it is still nobody's; whether it did."""
-        lease = await self._catalog.take_off(_hold_of(told), _HOLD)
+        [blob] = asset.blobs
+        lease = await self._catalog.take_off(_hold_of(asset), _HOLD)
         if not isinstance(lease, Lease):
             return False
         try:
-            if await self._catalog.named(storage.name, [path]):
+            if await self._catalog.named(storage.name, [blob.path]):
                 return False
-            await storage.delete(path)
+            await storage.delete(blob.path)
         finally:
             await self._catalog.release(lease)
         return True
 
 
-def _hold_of(told: Mapping[str, str]) -> TakeOff:
+def _hold_of(asset: Asset) -> TakeOff:
     """The wish to be alone with a blob's recipe. Nobody's budget pays for it."""
-    return TakeOff(
-        bytes.fromhex(told["recipe_hash"]),
-        bytes.fromhex(told["content_hash"]),
-        told.get("tenant", "default"),
-        f"sweep {secrets.token_hex(4)}",
-        refresh=True,
-    )
+    holder = f"sweep {secrets.token_hex(4)}"
+    return TakeOff(asset.recipe_hash, asset.content_hash, asset.owner.tenant, holder, refresh=True)
+
+
+def _asset(storage: Storage, blob: StoredBlob, told: Mapping[str, str]) -> Asset | None:
+    """What is told of a blob; None where that cannot be read, and so is not known to be ours."""
+    try:
+        return asset_of(told, (storage.name, blob.path), blob.size)
+    except ValueError as error:
+        _log.warning("upkeep.unreadable", storage=storage.name, path=blob.path, reason=str(error))
+        return None
 
 
 async def _metadata(storage: Storage, path: str) -> Mapping[str, str]:

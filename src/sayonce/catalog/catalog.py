@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from sqlalchemy import Connection
 
-from sayonce.catalog import accounts, adoption, assets, changes, leases, placements, sessions, upkeep, usage
+from sayonce.catalog import accounts, adoption, assets, changes, leases, placements, sessions, silences, upkeep, usage
 from sayonce.catalog.database import Database
 from sayonce.catalog.records import (
     ApiKey,
@@ -257,6 +257,14 @@ class Catalog:
     async def named(self, storage: str, paths: Sequence[str]) -> set[str]:
         """Those of the paths in a storage that a row names."""
         return await self._database.read(upkeep.named, storage, paths)
+
+    async def note_in_use(self) -> None:
+        """Says that the catalog is in use: to be said every `silences.EVERY` seconds."""
+        await self._database.write(silences.note, self._clock())
+
+    async def silences(self) -> Sequence[tuple[float, float]]:
+        """From when and to when nobody said so: what landed then, landed in another copy of this catalog."""
+        return await self._database.read(silences.all_of, self._clock())
 
     async def claim(self, name: str, every: float) -> bool:
         """Whether it is this process that does what any is to do once in `every` seconds."""

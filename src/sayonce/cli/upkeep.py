@@ -48,6 +48,11 @@ def upkeep(
     console.print(f"  {report.bytes / 1e6:>9,.1f}  MB of assets")
     if report.left:
         console.print(f"[yellow]{report.left:,} blobs that no row names were left[/]: sayonce upkeep --sweep-all")
+    if report.unknown:
+        console.print(
+            f"[yellow]{report.unknown:,} blobs were left that landed while nobody used this catalog[/]: where it is "
+            "restored from a copy, sayonce adopt; else sayonce upkeep --sweep-all"
+        )
     for storage in report.unreachable:
         console.print(f"[red]the storage '{storage}' did not answer[/]: sayonce doctor")
 

@@ -51,6 +51,17 @@ class PostgresServer:
         asked = ("-h", str(self._folder), "-U", "postgres", "-d", database, "-qAtc", statement)
         return subprocess.run([self._programs / "psql", *asked], check=True, capture_output=True, text=True).stdout
 
+    def dump(self, name: str) -> Path:
+        """A dump of a database as it is now."""
+        self._run("pg_dump", "-h", self._folder, "-U", "postgres", "-Fc", "-f", self._folder / "dump", name)
+        return self._folder / "dump"
+
+    def restore(self, dump: Path) -> str:
+        """Makes a database of a dump; its name."""
+        name = self.create()
+        self._run("pg_restore", "-h", self._folder, "-U", "postgres", "-d", name, dump)
+        return name
+
     def start(self) -> None:
         """Starts it, and returns when it answers."""
         if not self._data.exists():
