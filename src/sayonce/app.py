@@ -364,6 +364,7 @@ async def _chores(gateway: Gateway) -> None:
 
 async def _wind_down(gateway: Gateway) -> None:
     await gateway.engine.land_all(gateway.settings.shutdown_seconds)
+    await gateway.shelf.aclose()
     with suppress(CatalogError):  # what could not be written is only a count
         await gateway.flush()
 

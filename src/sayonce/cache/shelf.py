@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import secrets
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -21,9 +22,16 @@ from sayonce.cache.orders import Clip
 from sayonce.cache.tier import Tier
 from sayonce.catalog.catalog import Catalog
 from sayonce.catalog.leases import HOLD
-from sayonce.catalog.records import Asset, Blob, Landing, Lease, Removed, Session, Spent, Use
+from sayonce.catalog.records import Asset, Blob, Landing, Lease, Removed, Session, Spent, TakeOff, Use
 from sayonce.catalog.sessions import Archived, Ended, Opened
-from sayonce.errors import BlobNotFound, CallerRefused, StorageError, StorageUnavailable
+from sayonce.errors import (
+    BlobNotFound,
+    CallerRefused,
+    CatalogError,
+    FenceLost,
+    StorageError,
+    StorageUnavailable,
+)
 from sayonce.speech.requests import Owner
 from sayonce.storage.contract import Storage
 from sayonce.storage.paths import PathTemplate
@@ -31,6 +39,8 @@ from sayonce.telemetry.logs import get_logger
 
 # How many blobs are deleted at once, and within how many seconds: nobody may land what they are of meanwhile.
 _DELETED_AT_ONCE, _DELETED_WITHIN = 16, 0.8 * HOLD
+# For how many seconds a sweep keeps others from landing; every how many, and how often, it asks whether it may.
+_SWEEPING, _GLANCE, _GLANCES = 60.0, 0.1, 300
 # Above this, hashing takes longer than the hop to a thread.
 _HASH_IN_THREAD = 256 * 1024
 
@@ -69,6 +79,7 @@ class Shelf:
         #: Whether the last write succeeded, or failed for its caller alone. While not, what is spoken cannot be kept,
         #: and is capped.
         self.writable = True
+        self._returns: set[asyncio.Task[None]] = set()
 
     async def variants(self, recipe_hash: bytes) -> tuple[Asset, ...]:
         """What is kept of a recipe, one asset a format."""
@@ -121,7 +132,11 @@ class Shelf:
             await self._catalog.land_unchanged(lease, spent)
             return kept
         stored = await self._store(clip, berth.path)
-        landing = await self._catalog.land(lease, stored.asset, berth.use, spent, alone=alone)
+        try:
+            landing = await self._catalog.land(lease, stored.asset, berth.use, spent, alone=alone)
+        except FenceLost:
+            self._return(stored.asset)
+            raise
         sys.audit("sayonce.keep", "row committed")
         await self.follow(landing)
         return stored
@@ -134,6 +149,7 @@ class Shelf:
         landing = await self._catalog.attach(clip.asset.content_hash, blob, berth.use)
         sys.audit("sayonce.keep", "row committed")
         if landing is None:
+            self._return(stored.asset)
             return clip
         await self.follow(landing)
         return Clip(replace(clip.asset, blobs=(*clip.asset.blobs, blob)), clip.data)
@@ -217,6 +233,31 @@ class Shelf:
         await self.discard(removed)
         return True
 
+    async def sweep(self, asset: Asset) -> bool | None:
+        """Deletes the bytes of an asset that no row names, while nobody else can land its recipe; whether there were
+        any. None where another holds the recipe's lease."""
+        holder = f"sweep {secrets.token_hex(4)}"
+        wish = TakeOff(asset.recipe_hash, asset.content_hash, asset.owner.tenant, holder, refresh=True)
+        lease = await self._catalog.take_off(wish, _SWEEPING)
+        if not isinstance(lease, Lease):
+            return None
+        try:
+            swept = False
+            for blob in asset.blobs:
+                if not await self._catalog.named(blob.storage, [blob.path]):
+                    await self._storages[blob.storage].delete(blob.path)
+                    swept = True
+            return swept
+        finally:
+            await self._catalog.release(lease)
+
+    async def aclose(self) -> None:
+        """Ends what is under way in the background. What could not be taken back yet is upkeep's to sweep."""
+        returns = list(self._returns)
+        for task in returns:
+            task.cancel()
+        await asyncio.gather(*returns, return_exceptions=True)
+
     async def book(self, spent: Spent) -> None:
         """Adds what a generation cost that is not kept."""
         await self._catalog.book(spent)
@@ -252,6 +293,21 @@ class Shelf:
         there = (blob for blob in (asset.blobs if asset else ()) if blob.path == path)
         mine = next((blob for blob in there if blob.storage == self._place.storage.name), None)
         return None if asset is None or mine is None else replace(asset, blobs=(mine,))
+
+    def _return(self, asset: Asset) -> None:
+        task = asyncio.create_task(self._take_back(asset))
+        self._returns.add(task)
+        task.add_done_callback(self._returns.discard)
+
+    async def _take_back(self, asset: Asset) -> None:
+        """Sweeps bytes that could not land, once whoever kept them from it is done. Else upkeep sweeps them."""
+        try:
+            for _ in range(_GLANCES):
+                if await self.sweep(asset) is not None:
+                    return
+                await asyncio.sleep(_GLANCE)
+        except (CatalogError, StorageError) as error:
+            _log.warning("blob.left", content_hash=asset.content_hash.hex(), error=error.code)
 
     async def _store(self, clip: Clip, path: str | None = None) -> Clip:
         place, asset = self._place, clip.asset

@@ -7,7 +7,6 @@ at once do each other no harm: each batch is one transaction, and deleting a blo
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -180,16 +179,13 @@ class Upkeep:
                 elif len(found) > self._limits.sweep_most and not sweep_all:
                     report.left += len(found)
                 else:
-                    report.swept += await self._sweep_away(storage, found)
+                    report.swept += await self._sweep_away(found)
             except StorageError as error:
                 report.unreachable = (*report.unreachable, storage.name)
                 _log.warning("upkeep.unswept", storage=storage.name, error=error.code)
 
-    async def _sweep_away(self, storage: Storage, found: Iterable[Asset]) -> int:
-        swept = 0
-        for asset in found:
-            swept += await _paced(partial(self._sweep_one, storage, asset))
-        return swept
+    async def _sweep_away(self, found: Iterable[Asset]) -> int:
+        return sum([bool(await _paced(partial(self._shelf.sweep, asset))) for asset in found])
 
     async def _known(self, found: Iterable[Asset]) -> list[Asset]:
         """Without what was made when the catalog was in nobody's use: another copy of it was, and named that."""
@@ -207,26 +203,6 @@ class Upkeep:
                 told = {} if blob.path in named else await _metadata(storage, blob.path)
                 if told.get("catalog") == identity and (asset := _asset(storage, blob, told)) is not None:
                     yield asset
-
-    async def _sweep_one(self, storage: Storage, asset: Asset) -> bool:
-        """Deletes a blob while nobody else can land its recipe, if it is still nobody's; whether it did."""
-        [blob] = asset.blobs
-        lease = await self._catalog.take_off(_hold_of(asset), _HOLD)
-        if not isinstance(lease, Lease):
-            return False
-        try:
-            if await self._catalog.named(storage.name, [blob.path]):
-                return False
-            await storage.delete(blob.path)
-        finally:
-            await self._catalog.release(lease)
-        return True
-
-
-def _hold_of(asset: Asset) -> TakeOff:
-    """The wish to be alone with a blob's recipe. Nobody's budget pays for it."""
-    holder = f"sweep {secrets.token_hex(4)}"
-    return TakeOff(asset.recipe_hash, asset.content_hash, asset.owner.tenant, holder, refresh=True)
 
 
 def _asset(storage: Storage, blob: StoredBlob, told: Mapping[str, str]) -> Asset | None:
