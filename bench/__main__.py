@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markdown import Markdown
 
-from bench import chain, counts, crowd, hits, lane, lookup, machinery, misses, replay, soak, variants
+from bench import chain, counts, crowd, hits, lane, lookup, machinery, misses, recovery, replay, scale, soak, variants
 
 SECTIONS = {
     "hits": ("Memory hits, 30 KB mp3, 16 connections, one core each", hits.run),
@@ -19,6 +19,8 @@ SECTIONS = {
     "lookup": ("The catalog (SQLite in WAL)", lookup.run),
     "chain": ("A chain whose first provider is known dead", chain.run),
     "variants": ("Another format of a kept 10 s clip", variants.run),
+    "scale": ("A million assets beside ten thousand, on both engines; upkeep under load", scale.run),
+    "recovery": ("Hits after a part of the cache is back", recovery.run),
     "replay": ("Dialogue replayed before a vendor that bills by the character", replay.run),
     "counts": ("What has no tolerance", counts.run),
 }
