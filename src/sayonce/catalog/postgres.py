@@ -41,6 +41,7 @@ _SURVEYS = 2
 # Seconds to connect in, for what a request waits for, for any other statement, and for a connection to be free.
 _CONNECT, _WAITED_FOR, _STATEMENT, _TURN = 3.0, 3.0, 10.0, 10.0
 _CLOCK = select(func.extract("epoch", func.clock_timestamp()))
+_TROUBLE = (asyncpg.PostgresError, asyncpg.InterfaceError, SQLAlchemyError, OSError)
 # Tries of a transaction that another kept from ending.
 _ATTEMPTS = 10
 # The transaction was one of two that waited for each other; or both made a row that may be there once.
@@ -79,9 +80,12 @@ class PostgresDatabase(Database):
     async def look_up(self, lookup: Lookup, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
         compiled = lookup.compiled(_DIALECT)
         given = {**compiled.brought, **parameters}
-        with self._resting.heeded(), self._translated():
-            links = self._lookups or await self._open()
-            return await links.fetch(compiled.text, [given[name] for name in compiled.order])
+        with self._resting.heeded():
+            try:
+                links = self._lookups or await self._open()
+                return await links.fetch(compiled.text, [given[name] for name in compiled.order])
+            except _TROUBLE as error:
+                raise self._unavailable(error) from error
 
     async def read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._transact(self._reading, query, *args, **kwargs)
@@ -157,7 +161,7 @@ class PostgresDatabase(Database):
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, SQLAlchemyError, OSError) as error:
+        except _TROUBLE as error:
             raise self._unavailable(error) from error
 
     def _unavailable(self, error: Exception) -> CatalogUnavailable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class AudioFormat:
         )
 
     @classmethod
+    @lru_cache(256)  # each row of the catalog names one of a few
     def parse(cls, name: str) -> AudioFormat:
         """The format of its canonical name; ValueError where it is not one."""
         codec, container, rate, bitrate = name.split("/")

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 # What has an adapter of its own, by the URL's scheme.
 _OWN = {"s3": "s3", "s3a": "s3", "gs": "gcs", "file": "local"}
+# What obstore means by Microsoft's, and its memory.
+_SCHEMES = ("az", "adl", "azure", "abfs", "abfss", "https", "http", "memory")
+_KNOWN = "file, memory, s3, gs, az, abfss, supabase, databricks and database"
 
 
 class ObstoreSettings(ObjectSettings):
@@ -38,6 +41,8 @@ class ObstoreSettings(ObjectSettings):
         scheme = urlsplit(url).scheme
         if scheme in _OWN:
             raise ValueError(f"is for the backend '{_OWN[scheme]}'")
+        if scheme and scheme not in _SCHEMES:
+            raise ValueError(f"begins with '{scheme}', which no storage's does: there are {_KNOWN}")
         if not scheme or set("?#") & set(url):
             raise ValueError("must be a URL that obstore knows, such as az://container/prefix")
         return url if url.endswith("//") else url.rstrip("/")
@@ -67,7 +72,14 @@ class ObstoreStorage(ObjectStore[ObstoreSettings]):
             return MemoryStore()
         given: Any = {name: value.get_secret_value() for name, value in self.settings.options.items()}
         plain = next((value for value in given.values() if value.startswith("http://")), "")
-        opened = from_url(self.settings.url, config=given, client_options=self._client(plain), retry_config=ONE_TRY)
+        how: Any = {"client_options": self._client(plain), "retry_config": ONE_TRY}
+        try:
+            opened = from_url(self.settings.url, config=given, **how)
+        except BaseError as error:
+            if "Account must be specified" not in str(error):
+                raise
+            why = "is missing: set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY"
+            raise self._wrong(self.name, "options.account_name", why) from None
         if not isinstance(opened, AzureStore):
             raise ValueError("neither what lists in no order nor what has an adapter of its own")
         return opened

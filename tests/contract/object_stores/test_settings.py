@@ -92,9 +92,7 @@ def test_a_file_that_is_no_accounts(told: str, tmp_path: Path) -> None:
     [
         ("obstore", AZURE | {"options": {"account_name": "a", "account_key": SECRET}}),
         ("obstore", AZURE | {"options": {"account_name": "a", "use_emulator": SECRET}}),
-        ("obstore", AZURE | {"options": {}}),
         ("obstore", AZURE | {"options": {"no_such_option": SECRET}}),
-        ("obstore", {"url": "ftp://host/folder"}),
         ("obstore", {"url": "https://webdav.example.com/folder"}),
     ],
 )
@@ -102,6 +100,19 @@ def test_what_the_driver_refuses_is_not_quoted(backend: str, table: dict[str, An
     with pytest.raises(InvalidSettings, match="'far' cannot be opened") as refused:
         registry.make("far", backend, table)
     assert SECRET not in "".join(traceback.format_exception(refused.value))
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        (AZURE | {"options": {}}, "'options.account_name' .* set AZURE_STORAGE_ACCOUNT_NAME"),
+        ({"url": "ftp://host/folder"}, "'url' .* begins with 'ftp', .* there are file, memory, s3"),
+    ],
+)
+def test_what_is_missing_is_named(table: dict[str, Any], told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
+    with pytest.raises(InvalidSettings, match=told):
+        registry.make("far", "obstore", table)
 
 
 def test_a_key_that_is_none_is_not_quoted(tmp_path: Path) -> None:
