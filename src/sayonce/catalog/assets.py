@@ -62,8 +62,10 @@ _TOUCH = (
 )
 
 
-def assets_of(rows: Iterable[Sequence[Any]]) -> tuple[Asset, ...]:
+def assets_of(rows: Sequence[Sequence[Any]]) -> tuple[Asset, ...]:
     """The assets of joined rows, a row a blob."""
+    if len(rows) == 1:
+        return (_asset(rows),)
     grouped: dict[bytes, list[Sequence[Any]]] = defaultdict(list)
     for row in rows:
         grouped[row[0]].append(row)
