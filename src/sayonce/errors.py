@@ -9,6 +9,7 @@
     │   │   ├── UnknownModel          names the models there are
     │   │   ├── UnsupportedFormat     no such audio format, or it cannot be made
     │   │   ├── InvalidAudio          what was recorded is no whole, decodable audio
+    │   │   ├── SequenceTaken         another turn took the place of this one at the same moment
     │   │   └── NoTimings             nobody knows when what is said
     │   ├── NotFound                  it is not there, or it is not for this caller: the same answer
     │   ├── NotKept                   only what is kept was wanted, and it is not
@@ -106,6 +107,11 @@ class UnsupportedFormat(InvalidRequest):
 
 class InvalidAudio(InvalidRequest):
     code = "invalid_audio"
+
+
+class SequenceTaken(InvalidRequest):
+    status = 409
+    code = "sequence_taken"
 
 
 class NoTimings(InvalidRequest):

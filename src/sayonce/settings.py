@@ -35,7 +35,7 @@ from pydantic_settings import (
 
 from sayonce.errors import InvalidSettings
 from sayonce.redaction import shown
-from sayonce.settings_reading import audio_format, decoded, refused, unknown_names, wrong_values
+from sayonce.settings_reading import audio_format, decoded, refused, storage_name, unknown_names, wrong_values
 from sayonce.storage.paths import DEFAULT as DEFAULT_PATH
 from sayonce.storage.registry import backend_of
 from sayonce.storage.registry import known as known_backends
@@ -68,11 +68,6 @@ STORES = {
 Size = Annotated[int, BeforeValidator(size), Field(ge=0)]
 Span = Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(span)]
 Table = dict[str, dict[str, Any]]
-
-
-def _unslashed(address: str) -> str:
-    """A storage's address in one form: its blobs' rows carry it."""
-    return address if address.endswith("://") else address.rstrip("/")
 
 
 def _theirs(variable: str, description: str, *others: str) -> Any:
@@ -203,7 +198,7 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("DATABASE_URL", "database_url"),
         description="The catalog: `postgresql://…` or `sqlite:///…`; none: `catalog.db` in `data_dir`.",
     )
-    storage: Annotated[str, AfterValidator(_unslashed)] = Field(
+    storage: Annotated[str, AfterValidator(storage_name)] = Field(
         "local", min_length=1, description="The storage that new audio goes to: a name of `storages`, or a URL."
     )
     storages: Table = Field(
@@ -236,7 +231,7 @@ class Settings(BaseSettings):
     keep: Span = Field(None, description="How long audio is kept: `forever`, or `30d`, `12h`, `5m`.")
     keep_sliding: bool = Field(False, description="Whether that is after its last use, instead of after it was made.")
     caching: bool = Field(True, description="Whether what is spoken is kept at all.")
-    tier: str = Field(
+    tier: Annotated[str, AfterValidator(storage_name)] = Field(
         "", description="A storage in front of that, by its name or URL, for a short while: `database://`, say."
     )
     tier_keep: Annotated[float, BeforeValidator(span), Field(gt=0)] = Field(

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
@@ -42,6 +43,13 @@ def wrong_values(error: ValidationError, settings: Sequence[str]) -> list[str]:
     """A line for each value that is wrong; the values themselves may be secret, and are in none."""
     found = error.errors(include_input=False, include_url=False)
     return [f"{'.'.join(map(str, each['loc']))}: {_why(each, settings)}" for each in found]
+
+
+def storage_name(name: str) -> str:
+    """A storage's name or address in one form: its blobs' rows carry it, and it is told to people."""
+    if "@" in urlsplit(name).netloc:
+        raise ValueError("has a user or a password in it; set them by the backend's own variables")
+    return name if name.endswith("://") else name.rstrip("/")
 
 
 def audio_format(name: str) -> str:

@@ -9,6 +9,8 @@ _SPAN = re.compile(r"(\d+) ?(s|m|h|d)", re.IGNORECASE)
 _UNITS = {"B": 1, "KB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
 _SPANS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
+_LONGEST = 36_525 * 86_400
+
 
 def size(value: object) -> object:
     """`256 MB` as bytes."""
@@ -25,11 +27,14 @@ def span(value: object) -> object:
         return None
     if not isinstance(value, str):
         return value
+    seconds: float | None = None
     if found := _SPAN.fullmatch(value.strip()):
-        return int(found[1]) * _SPANS[found[2].lower()]
-    if value.strip().replace(".", "", 1).isdecimal():
-        return float(value)
-    raise ValueError("must be 'forever', seconds, or such as '30d', '12h', '5m'")
+        seconds = int(found[1]) * _SPANS[found[2].lower()]
+    elif value.strip().replace(".", "", 1).isdecimal():
+        seconds = float(value)
+    if seconds is None or seconds > _LONGEST:
+        raise ValueError("must be 'forever', seconds, or such as '30d', '12h', '5m', and at most a hundred years")
+    return seconds
 
 
 def retention(value: str) -> tuple[float | None, bool]:

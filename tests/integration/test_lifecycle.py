@@ -51,6 +51,12 @@ def command(*words: str, answer: str = "", **env: str) -> tuple[int, str]:
 # ── which rules ──────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.parametrize("away", ["GLACIER", "DEEP_ARCHIVE"])
+def test_audio_stays_at_hand(away: str) -> None:
+    with pytest.raises(InvalidSettings, match=f"out of reach: {away}"):
+        wanted("x", {"backend": "s3", "lifecycle": [{"days": 30, "to": away}]}, None)
+
+
 @pytest.mark.parametrize(
     ("backend", "classes"), [("gcs", ["NEARLINE", "COLDLINE"]), ("s3", ["STANDARD_IA", "GLACIER_IR"])]
 )

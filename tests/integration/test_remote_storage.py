@@ -56,6 +56,12 @@ async def said(house: House, text: str = TEXT, **headers: str) -> dict[str, Any]
 # ── addresses ────────────────────────────────────────────────────────────────────────────────────
 
 
+async def test_health_says_what_is_wrong(house: House, cloud: tuple[FakeSupabase, str]) -> None:
+    cloud[0].behave(Trouble("error"))
+    await house.speak("Said, and not kept.")
+    assert (await house.http.get("/api/health")).json()["parts"]["storage"] == "storage_unavailable"
+
+
 async def test_a_url_is_the_storages_own(house: House, cloud: tuple[FakeSupabase, str]) -> None:
     told = await said(house)
     assert told["url"].startswith(cloud[1])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
 from sayonce.access.callers import Role
+from sayonce.catalog.records import Session
 from sayonce.errors import InvalidSettings
 from sayonce.speech.formats import WAV
 from tests.conftest import House, MakeHouse
@@ -180,6 +182,7 @@ async def test_a_recording_may_be_too_large(make_house: MakeHouse) -> None:
         ({"text": "x", "format": "mp9"}, "format"),
         ({"text": "x", "session": "s2"}, "session"),
         ({"text": "x", "sequence": 2**40}, "sequence"),
+        ({"text": "x", "sequence": True}, "sequence"),
         ({"text": "x", "colour": "red"}, "colour"),
         ({"speaker": "ann"}, "text"),
     ],
@@ -189,6 +192,51 @@ async def test_no_turn(house: House, body: dict[str, Any], param: str) -> None:
     answer = await post(house, "s1", json=body)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
     assert house.calls == 0
+
+
+@pytest.mark.parametrize("after", [2**31, 9 * 10**18, 2 * 10**19, -2])
+async def test_no_place_to_go_on_from(make_house: MakeHouse, engine: dict[str, Any], after: int) -> None:
+    house = await make_house(**engine)
+    await record(house, tone())
+    answer = await house.http.get("/api/sessions/s1", params={"after": after})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "after")
+
+
+async def test_a_turn_that_is_kept_for_no_time(house: House) -> None:
+    answer = await post(house, "s1", {"x-sayonce-keep": "0"}, json={"text": TEXT})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "x-sayonce-keep")
+    assert house.calls == 0
+
+
+@pytest.mark.parametrize("kind", ["application/octet-stream", "text/plain", "application/x-www-form-urlencoded"])
+async def test_audio_that_is_not_said_to_be(house: House, kind: str) -> None:
+    answer = await post(house, "s1", {"content-type": kind}, content=tone())
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "content-type")
+    assert (await post(house, "s1", {"content-type": kind}, content=b'{"text": "Said."}')).status_code == 200
+
+
+async def test_turns_of_one_sequence_at_once(make_house: MakeHouse, engine: dict[str, Any]) -> None:
+    """One of them is the turn; who lost its place is told so, and tries again in vain no more."""
+    house = await make_house(**engine)
+    for n in range(4):
+        asked = [{"text": f"Said {n}, for the {each}th.", "sequence": 5} for each in range(4)]
+        heard = await asyncio.gather(*(post(house, f"c{n}", json=body) for body in asked))
+        assert {answer.status_code for answer in heard} <= {200, 409}, [answer.text for answer in heard]
+        assert {answer.json()["error"]["code"] for answer in heard if answer.status_code == 409} <= {"sequence_taken"}
+        (turn,) = (await shown(house, f"c{n}"))["turns"]
+        assert turn["text"] in [answer.json()["text"] for answer in heard if answer.status_code == 200]
+        assert (await house.http.get(turn["url"])).status_code == 200
+
+
+async def test_a_sessions_own_copy_comes_first(make_house: MakeHouse, engine: dict[str, Any]) -> None:
+    """Its storage's address names no other session."""
+    house = await make_house(**engine)
+    for name in ("one", "two", "three"):
+        await say(house, session=name)
+    for name in ("one", "two", "three"):
+        found = await house.gateway.catalog.conversation(Session("default", name), -1, 10)
+        assert found is not None
+        assert f"/{name}/" in found[1][0].asset.blobs[0].path
 
 
 @pytest.mark.parametrize("name", ["a%00b", "x" * 201, "a%09b"])

@@ -43,7 +43,7 @@ async def test_what_expired_goes_with_its_bytes(make_house: MakeHouse, engine: d
     seen = await house.gateway.upkeep.run(dry=True)
     assert (seen.expired, await house.rows(), len(house.blobs())) == (1, 2, 2)
     done = await house.gateway.upkeep.run()
-    assert (done.expired, done.bytes) == (seen.expired, seen.bytes)
+    assert (done.expired, done.bytes, done.uses) == (seen.expired, seen.bytes, seen.uses) == (1, seen.bytes, 0)
     assert (await house.rows(), len(house.blobs())) == (1, 1)
     assert await outcome(house, "Forever.") == "hit"
     assert (await house.gateway.upkeep.run()).expired == 0
@@ -57,6 +57,16 @@ async def test_an_ended_use_takes_no_asset_that_another_keeps(make_house: MakeHo
     report = await house.gateway.upkeep.run()
     assert (report.expired, report.uses) == (0, 1)
     assert await outcome(house, "Both.") == "hit"
+
+
+async def test_what_is_pinned_makes_no_room(make_house: MakeHouse, engine: dict[str, Any]) -> None:
+    house = await make_house(upkeep=False, max_entries=0, **engine)
+    await pin(house, "A greeting.")
+    await house.speak("Said in passing.")
+    seen = await house.gateway.upkeep.run(dry=True)
+    done = await house.gateway.upkeep.run()
+    assert (seen.evicted, seen.bytes) == (done.evicted, done.bytes) == (1, seen.bytes)
+    assert await house.rows() == 1
 
 
 @pytest.mark.parametrize("limit", ["max_entries", "max_bytes"])

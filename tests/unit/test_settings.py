@@ -10,6 +10,7 @@ import pytest
 from docs.reference import FOLDER, settings_page
 from pydantic import SecretStr, ValidationError
 
+from sayonce.catalog.registry import connect
 from sayonce.errors import InvalidSettings
 from sayonce.providers import registry
 from sayonce.providers.chat_cleaner import ChatCleanerSettings
@@ -376,3 +377,18 @@ def test_a_storage_with_a_key_of_its_own_takes_nothing_from_the_environment(monk
         "session_token",
     }
     assert SECRET not in str(made["s3://bucket"]["secret_access_key"])
+
+
+@pytest.mark.parametrize("name", ["storage", "tier"])
+def test_an_address_holds_no_password(name: str) -> None:
+    """It is told to people, and stands in rows."""
+    with pytest.raises(InvalidSettings, match=name) as refused:
+        load(**{name: f"s3://user:{SECRET}@bucket/prefix"})
+    assert SECRET not in f"{refused.value} {refused.value.remedy}"
+
+
+@pytest.mark.parametrize("url", [f"postgresql://ann:p#{SECRET}@host/db", f"{SECRET}@host/db", f"x{SECRET}://host/db"])
+def test_a_databases_address_that_cannot_be_read_is_not_told(url: str) -> None:
+    with pytest.raises(InvalidSettings, match="DATABASE_URL") as refused:
+        connect(url)
+    assert SECRET not in f"{refused.value} {refused.value.remedy}"

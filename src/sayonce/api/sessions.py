@@ -34,7 +34,8 @@ from sayonce.speech.requests import Scope as Sharing
 
 _MOST_BYTES_A_CHARACTER = 12  # a surrogate pair, escaped
 _LONGEST_NAME = 200
-_Sequence = Annotated[int, Field(ge=0, le=1_000_000_000)]
+_MOST = 1_000_000_000
+_Sequence = Annotated[int, Field(ge=0, le=_MOST)]
 # What tells its format itself. A tag may stand before an MP3 as well as before AAC, and mostly does before an MP3.
 _TOLD = (OPUS, FLAC, WAV, MP3, AAC)
 
@@ -43,7 +44,7 @@ class TurnBody(VoiceBody):
     """A turn that is to be said: as `POST /api/voice`, and which turn of the session it is."""
 
     speaker: Name | None = None
-    sequence: _Sequence | None = None
+    sequence: Annotated[_Sequence | None, Field(strict=True)] = None
     at: AwareDatetime | None = None
 
 
@@ -68,7 +69,7 @@ class RecordedTurn(_Whose):
 class TurnsPage(_Whose):
     """Which turns are wanted: those after a sequence, at most so many."""
 
-    after: Annotated[int, Field(ge=-1)] = -1
+    after: Annotated[int, Field(ge=-1, le=_MOST)] = -1
     limit: Annotated[int, Field(ge=1, le=500)] = 100
 
 
@@ -97,13 +98,20 @@ class TurnDoor(Door):
                 param="cache-control",
                 remedy="Leave no-store out; or is the setting `caching` off?",
             )
-        if visit.headers.get(b"content-type", b"").lower().startswith(b"audio/"):
+        if _kind(visit).startswith(b"audio/"):
             return await self._record(scope, receive, visit, name)
         return await self._say(scope, receive, visit, name)
 
     async def _say(self, scope: Scope, receive: Receive, visit: Visit, name: str) -> ASGIApp:
         most = self._longest * _MOST_BYTES_A_CHARACTER + 65_536
-        body = parse(TurnBody, await read_body(receive, visit.headers, most))
+        data = await read_body(receive, visit.headers, most)
+        if b"json" not in _kind(visit) and not data.lstrip().startswith(b"{"):
+            raise InvalidRequest(
+                "The body is no JSON object, and is not said to be audio.",
+                param="content-type",
+                remedy="Send Content-Type: application/json with a text, or audio/… with what was recorded.",
+            )
+        body = parse(TurnBody, data)
         if body.session not in (None, name):
             raise InvalidRequest(
                 "The body names another session than the path.", param="session", remedy="Leave it out of the body."
@@ -140,6 +148,10 @@ class TurnDoor(Door):
         if at < 0:
             raise InvalidRequest("No turn was before 1970.", param="at", remedy="Send seconds, or a date and time.")
         keep = visit.steering.keep or Retention(self.gateway.settings.turn_keep)
+        if keep.seconds == 0:
+            raise InvalidRequest(
+                "A turn is kept, and is to be kept for no time.", param="x-sayonce-keep", remedy="Send '1d', say."
+            )
         return Turn(_session_of(owner), at, asked.speaker, asked.sequence, keep)
 
     async def _told(self, scope: Scope, visit: Visit, turn: Turn, kept: archived.Turn) -> dict[str, Any]:
@@ -225,6 +237,11 @@ def _owned(owner: Owner, session: str) -> Owner:
 
 def _session_of(owner: Owner) -> Session:
     return Session(owner.tenant, owner.session or "", owner.user if owner.scope is Sharing.USER else None)
+
+
+def _kind(visit: Visit) -> bytes:
+    """What the body is said to be."""
+    return visit.headers.get(b"content-type", b"").lower()
 
 
 def _recognised(data: bytes) -> AudioFormat | None:

@@ -68,10 +68,10 @@ class HealthDoor(Door):
         try:
             if self._strict:
                 await self.gateway.storages[settings.storage].probe()
-                self.gateway.shelf.writable = True
+                self.gateway.shelf.trouble = None
         except StorageError as error:
             return error.code
-        return "ok" if self.gateway.shelf.writable else "storage_full"
+        return self.gateway.shelf.trouble or "ok"
 
 
 class StatisticsDoor(Door):

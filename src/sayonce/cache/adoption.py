@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from sayonce.audio.formats import coding
 from sayonce.audio.probe import Undecodable, probe
+from sayonce.cache.archive import RECORDED
 from sayonce.cache.metadata import asset_of, blob_metadata, serving
 from sayonce.catalog.adoption import ADOPTED
 from sayonce.catalog.catalog import Catalog
@@ -164,7 +165,7 @@ class Adoption:
                     return Outcome.KEPT
                 if not await self._stamp(asset, data):
                     return Outcome.BUSY
-                adopted = await self._catalog.adopt(lease, asset, self._use())
+                adopted = await self._catalog.adopt(lease, asset, self._use(asset))
                 return Outcome.ADOPTED if adopted else Outcome.KEPT
         except FenceLost:
             return Outcome.BUSY
@@ -186,9 +187,10 @@ class Adoption:
         seen = await self._leases.progress(asset.recipe_hash)
         return seen is not None and seen.failure is None and seen.expires > self._clock()
 
-    def _use(self) -> Use:
-        keep = self._manner.keep
-        return Use(ADOPTED, keep_until=None if keep is None else self._clock() + keep)
+    def _use(self, asset: Asset) -> Use:
+        """Pinned is what was recorded elsewhere: nobody could speak it anew."""
+        until = None if self._manner.keep is None else self._clock() + self._manner.keep
+        return Use(ADOPTED, keep_until=until, pinned=asset.upstream == RECORDED)
 
 
 def _checked(asset: Asset, data: bytes) -> Asset:

@@ -26,6 +26,7 @@ from sayonce.errors import (
     InvalidSettings,
     NotFound,
     SayonceError,
+    SequenceTaken,
     StorageUnavailable,
 )
 from sayonce.speech.formats import AudioFormat
@@ -88,8 +89,9 @@ class Archive:
                 if archived is not None:
                     return answer, archived
                 if answer.outcome not in (Outcome.HIT, Outcome.JOINED):
-                    raise _unkept(answer, clip)
-        raise _unkept(answer, clip)
+                    break
+            await self._refuse_taken(opened, clip)
+            raise _unkept(answer, clip)
 
     async def record(self, data: bytes, audio_format: AudioFormat, owner: Owner, turn: Turn) -> sessions.Turn:
         """Archives what was recorded elsewhere. InvalidAudio where it is no whole audio of that format; NotFound
@@ -143,7 +145,20 @@ class Archive:
         if archived.ended:
             raise NotFound("The session was ended before this turn was in it.", remedy="Begin it anew.")
         asset = await self._shelf.find(clip.asset.content_hash) if archived.there else None
-        return None if asset is None else sessions.Turn(opened.sequence, turn.speaker, turn.at, until, asset)
+        if asset is None:
+            return None
+        return sessions.Turn(opened.sequence, turn.speaker, turn.at, until, sessions.own_first(asset, berth.path))
+
+    async def _refuse_taken(self, opened: Opened, clip: Clip) -> None:
+        """SequenceTaken where another has archived other audio as this turn."""
+        there = await self._catalog.conversation(opened.session, opened.sequence - 1, 1)
+        taken = [each for each in (there[1] if there else ()) if each.sequence == opened.sequence]
+        if taken and taken[0].asset.content_hash != clip.asset.content_hash:
+            raise SequenceTaken(
+                "Another turn was archived under this sequence at the same moment, and took its place.",
+                param="sequence",
+                remedy="Leave the sequence out to have the next free one, or send one turn of a sequence at a time.",
+            )
 
     def _use(self, turn: Turn, opened: Opened) -> Use:
         # Pinned: an archive does not make room for what is asked for more often.

@@ -76,10 +76,14 @@ class Shelf:
         self._storages = storages
         self._place = place
         self._forget = forget
-        #: Whether the last write succeeded, or failed for its caller alone. While not, what is spoken cannot be kept,
-        #: and is capped.
-        self.writable = True
+        #: Why the last write failed, by its error's code; None where it succeeded, or failed for its caller alone.
+        self.trouble: str | None = None
         self._returns: set[asyncio.Task[None]] = set()
+
+    @property
+    def writable(self) -> bool:
+        """While it is not, what is spoken cannot be kept, and is capped."""
+        return self.trouble is None
 
     async def variants(self, recipe_hash: bytes) -> tuple[Asset, ...]:
         """What is kept of a recipe, one asset a format."""
@@ -317,9 +321,9 @@ class Shelf:
         try:
             await place.storage.write(path, clip.data, metadata, serving(asset, path))
         except StorageError as error:
-            self.writable = self.writable and isinstance(error, CallerRefused)
+            self.trouble = self.trouble if isinstance(error, CallerRefused) else error.code
             raise
-        self.writable = True
+        self.trouble = None
         copies = () if place.tier is None or elsewhere else await self._copy(place.tier, clip)
         sys.audit("sayonce.keep", "blob written")
         return Clip(replace(asset, blobs=(Blob(place.storage.name, path, asset.digest), *copies)), clip.data)

@@ -113,8 +113,10 @@ class Upkeep:
         report.expired, report.bytes, report.copies, report.uses = due.assets, due.bytes, due.blobs, due.uses
         entries, size = await self._catalog.totals()
         entries, size = entries - due.assets, size - due.bytes
-        average = size / max(entries, 1)
-        over = max(self._too_many(entries), round(self._too_much(size) / max(average, 1)))
+        pinned, pinned_size = await self._catalog.pinned()
+        evictable = entries - pinned
+        average = (size - pinned_size) / max(evictable, 1)
+        over = min(evictable, max(self._too_many(entries), round(self._too_much(size) / max(average, 1))))
         report.evicted = over
         report.bytes += round(over * average)
 

@@ -228,6 +228,10 @@ class Catalog:
         """How many assets there are, and their bytes."""
         return await self._database.survey(upkeep.totals)
 
+    async def pinned(self) -> tuple[int, int]:
+        """How many living assets no eviction takes, and their bytes."""
+        return await self._database.survey(upkeep.pinned, self._clock())
+
     async def expire_assets(self, most: int) -> Removed:
         """Removes at most so many assets that no use keeps any more."""
         return await self._database.write(upkeep.expire_assets, self._clock(), most)

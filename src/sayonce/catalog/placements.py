@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, case, delete, exists, func, select, update
 
@@ -68,9 +69,7 @@ def shelve(connection: Connection, content_hash: bytes, blob: Blob) -> bool:
 def end(connection: Connection, which: ColumnElement[bool], now: float, *, besides: bytes | None = None) -> Landing:
     """Ends uses, with the copies that lie there for them alone. An asset that no use keeps any more goes, and a
     recipe of which nothing is left but variants; the asset `besides` stays. Answers what changed so."""
-    locks.alone_with_recipe(connection, *_recipes(connection, _named(connection, which)))
-    deleted = delete(uses).where(which).returning(uses.c.content_hash, uses.c.storage, uses.c.path)
-    ended = connection.execute(deleted).all()
+    ended = _ended(connection, which)
     if not ended:
         return _NOTHING
     named = {row.content_hash for row in ended}
@@ -82,6 +81,16 @@ def end(connection: Connection, which: ColumnElement[bool], now: float, *, besid
     orphans += _leave(connection, left, {(row.storage, row.path) for row in ended if row.path is not None})
     changes.append_all(connection, "asset", [name.hex() for name in sorted(left)], now)
     return Landing(_free(connection, orphans), tuple(named | removed), gone)
+
+
+def _ended(connection: Connection, which: ColumnElement[bool]) -> list[Any]:
+    """The uses that were so ended, each alone with its recipe: another may have added one until then."""
+    ended: list[Any] = []
+    while named := _named(connection, which):
+        locks.alone_with_recipe(connection, *_recipes(connection, named))
+        mine = delete(uses).where(which, uses.c.content_hash.in_(list(named)))
+        ended += connection.execute(mine.returning(uses.c.content_hash, uses.c.storage, uses.c.path)).all()
+    return ended
 
 
 def _unused(connection: Connection, named: Iterable[bytes], besides: bytes | None) -> set[bytes]:

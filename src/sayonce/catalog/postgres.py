@@ -73,7 +73,8 @@ class PostgresDatabase(Database):
             _place(url)
         except ValueError as error:
             raise InvalidSettings(
-                "DATABASE_URL cannot be read.", remedy="Write postgresql://user:password@host:5432/name"
+                "DATABASE_URL cannot be read.",
+                remedy="Write postgresql://user:password@host:5432/name, and in a password %23 for '#', %2F for '/'.",
             ) from error
         return cls(url)
 
@@ -240,6 +241,8 @@ def _meaning(error: Exception) -> tuple[str, str]:
     state = _state(error)
     if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
         return "it does not answer in time", again
+    if isinstance(error, OSError) and "SSL" in str(error):
+        return "it does not speak TLS as DATABASE_URL asks it to", "Mend sslmode there, or the server's settings."
     if isinstance(error, OSError):
         return "it does not answer", f"See that it runs, and that DATABASE_URL is right. {again}"
     told = _STATES.get(state) or _STATES.get(state[:2])
@@ -262,6 +265,8 @@ _STATES = {
 def _place(url: str) -> str:
     """The database for people: no user, no password."""
     parts = urlsplit(url)
+    if parts.fragment:
+        raise ValueError("a '#' of a password is to be written as %23")
     host = parts.hostname or parse_qs(parts.query).get("host", ["localhost"])[0]
     port = f":{parts.port}" if parts.port else ""
     return f"postgresql://{host}{port}{parts.path}"

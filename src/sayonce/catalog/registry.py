@@ -21,8 +21,10 @@ def connect(url: str) -> Database:
     what it needs is not installed."""
     scheme = url.partition("://")[0]
     if scheme not in OURS:
+        # It may hold a password: only what is a scheme's word is told.
+        said = f"begins with '{scheme}'" if scheme.isalpha() and "://" in url else "has no scheme"
         raise InvalidSettings(
-            f"DATABASE_URL begins with '{scheme[:20]}', which is no database that sayonce knows.",
+            f"DATABASE_URL {said}, which is no database that sayonce knows.",
             remedy="Write postgresql://user:password@host/name or sqlite:////folder/catalog.db",
         )
     module, _, attribute = OURS[scheme].partition(":")

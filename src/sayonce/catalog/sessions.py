@@ -81,6 +81,11 @@ class Listed:
     totals: Totals
 
 
+def own_first(asset: Asset, path: str | None) -> Asset:
+    """The asset with its blob at that path first: the address of another may name another session."""
+    return replace(asset, blobs=tuple(sorted(asset.blobs, key=lambda blob: blob.path != path)))
+
+
 def open_turn(connection: Connection, session: Session, sequence: int | None, now: float) -> Opened | None:
     """Begins a turn; without a sequence it gets the next free one, which no other gets. None while the session is
     being ended."""
@@ -155,14 +160,15 @@ def conversation(
     if totals is None:
         return None
     found = connection.execute(
-        select(uses.c.sequence, uses.c.speaker, uses.c.at, uses.c.keep_until, uses.c.content_hash)
+        select(uses.c.sequence, uses.c.speaker, uses.c.at, uses.c.keep_until, uses.c.content_hash, uses.c.path)
         .join(assets, assets.c.content_hash == uses.c.content_hash)
         .where(_of(session), _living(now), uses.c.sequence > after)
         .order_by(uses.c.sequence)
         .limit(most)
     ).all()
     said = kept.named(connection, {row.content_hash for row in found})
-    return totals, [Turn(*row[:4], said[row.content_hash]) for row in found if row.content_hash in said]
+    there = [row for row in found if row.content_hash in said]
+    return totals, [Turn(*row[:4], own_first(said[row.content_hash], row.path)) for row in there]
 
 
 def listed(

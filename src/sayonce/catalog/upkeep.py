@@ -41,11 +41,19 @@ def due(connection: Connection, now: float) -> Due:
     number, size = connection.execute(
         select(func.count(), func.sum(assets.c.size)).where(assets.c.until <= now)
     ).one()
-    over = (
-        connection.execute(select(func.count()).where(column <= now)).scalar_one()
-        for column in (blobs.c.until, uses.c.keep_until)
-    )
-    return Due(number, int(size or 0), *over)
+    over = assets.c.until <= now  # what is of these goes with them
+    copies = select(func.count()).where(blobs.c.until <= now, blobs.c.asset.not_in(select(assets.c.id).where(over)))
+    of_them = uses.c.content_hash.in_(select(assets.c.content_hash).where(over))
+    ended = select(func.count()).where(uses.c.keep_until <= now, ~of_them)
+    beside = (connection.execute(statement).scalar_one() for statement in (copies, ended))
+    return Due(number, int(size or 0), *beside)
+
+
+def pinned(connection: Connection, now: float) -> tuple[int, int]:
+    """How many living assets no eviction takes, and their bytes."""
+    living = or_(assets.c.until.is_(None), assets.c.until > now)
+    number, size = connection.execute(select(func.count(), func.sum(assets.c.size)).where(living, _pinned)).one()
+    return number, int(size or 0)
 
 
 def expire_assets(connection: Connection, now: float, most: int) -> Removed:

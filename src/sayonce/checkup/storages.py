@@ -58,7 +58,7 @@ def used(settings: Settings) -> Sequence[str]:
     root = str(tables["local"].get("root", ""))
     local = bool(root) and Path(root).exists()
     named = [name for name in tables if name in settings.storages or "://" in name or (name == "local" and local)]
-    return [*dict.fromkeys([settings.storage, *named])]
+    return [*dict.fromkeys([settings.storage, *filter(None, [settings.tier]), *named])]
 
 
 async def findings(settings: Settings, name: str, clocks: Clocks) -> AsyncGenerator[Finding, None]:
@@ -70,7 +70,9 @@ async def findings(settings: Settings, name: str, clocks: Clocks) -> AsyncGenera
             yield finding
         if storage is None:
             return
-        async with aclosing(_tried(part, storage, settings.delivery, clocks)) as tried:
+        # Only what new audio goes to is to give addresses.
+        delivery = settings.delivery if name == settings.storage else "gateway"
+        async with aclosing(_tried(part, storage, delivery, clocks)) as tried:
             async for finding in tried:
                 yield finding
         yield await _lifecycle(part, storage, table, settings.keep)

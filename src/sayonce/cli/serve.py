@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from sayonce import settings as configuration
+from sayonce.redaction import shown
 from sayonce.telemetry import logs
 
 
@@ -71,7 +72,7 @@ def _announce(address: str, settings: configuration.Settings) -> None:
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     console.print(f"[bold]sayonce[/bold] listens on [bold cyan]{address}[/]  (Ctrl-C stops it)")
     console.print(f"  speaks with    {settings.speaker}")
-    console.print(f"  keeps audio in {settings.data_dir}")
+    console.print(f"  keeps audio in {settings.data_dir if settings.storage == 'local' else shown(settings.storage)}")
     console.print(f"  try            curl {address}/v1/audio/speech -H 'Content-Type: application/json' \\")
     console.print(
         '                   -d \'{"model": "tts-1", "voice": "nova", "input": "Say it once."}\' -o hello.mp3'

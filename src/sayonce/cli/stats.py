@@ -45,9 +45,11 @@ def _print_storages(console: Console, found: Mapping[str, Any]) -> None:
         table.add_row(name, f"{held['blobs']:,}", f"{held['bytes'] / 1e6:,.1f}", price, cost)
     console.print()
     console.print(table)
+    net = round(found["net"], 4) + 0.0  # no "-0.0000"
+    known = all(held["cost"] is not None for held in found["by_storage"].values())
     console.print(
-        f"saved {found['saved']:.4f}, less {found['storage_cost']:.4f} for a month of storage: "
-        f"[bold]{found['net']:.4f} {found['currency']}[/]"
+        f"saved {found['saved']:.4f}, less {found['storage_cost']:.4f} for a month of storage"
+        f"{'' if known else ', as far as its price is known'}: [bold]{net:.4f} {found['currency']}[/]"
     )
 
 

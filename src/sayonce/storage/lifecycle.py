@@ -17,6 +17,8 @@ USUAL: Mapping[str, tuple[LifecycleRule, ...]] = {
     "gcs": (LifecycleRule(30, "NEARLINE"), LifecycleRule(90, "COLDLINE"), LifecycleRule(365, None)),
     "s3": (LifecycleRule(30, "STANDARD_IA"), LifecycleRule(90, "GLACIER_IR"), LifecycleRule(365, None)),
 }
+# What has to be asked for hours before it can be read.
+_UNREADABLE = {"s3": {"GLACIER", "DEEP_ARCHIVE"}}
 _DAY = 86_400
 
 
@@ -26,7 +28,14 @@ def wanted(name: str, table: Mapping[str, object], keep: float | None) -> Sequen
     InvalidSettings where what it tells are no rules."""
     told = table.get(LIFECYCLE)
     if told is not None:
-        return _rules(name, told)
+        rules = _rules(name, told)
+        for rule in rules:
+            if rule.to in _UNREADABLE.get(str(table.get("backend")), ()):
+                raise InvalidSettings(
+                    f"The setting 'lifecycle' of the storage '{name}' moves audio out of reach: {rule.to}.",
+                    remedy="Use GLACIER_IR, or let the rule delete.",
+                )
+        return rules
     usual = USUAL.get(str(table.get("backend")), ())
     return [rule for rule in usual if rule.to is not None or (keep is not None and keep < rule.days * _DAY)]
 

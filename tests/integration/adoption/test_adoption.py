@@ -20,6 +20,7 @@ from sayonce.storage.contract import PLAIN, Serving
 from sayonce.storage.local import LocalStorage
 from tests.conftest import House, MakeHouse
 from tests.integration.adoption.conftest import adopt, ask, assets, counted, forget, key_of, storage_of
+from tests.integration.test_sessions import record, tone
 
 
 async def test_all_is_a_hit_again_and_scopes_hold(make_house: MakeHouse, elsewhere: str) -> None:
@@ -187,3 +188,15 @@ async def test_the_command(make_house: MakeHouse, elsewhere: str) -> None:
 @pytest.mark.parametrize("words", [["--keep", "soon"], ["--keep", "0d"]])
 def test_a_wrong_span_is_refused(words: list[str]) -> None:
     assert CliRunner().invoke(app, ["adopt", *words]).exit_code == 2
+
+
+async def test_what_was_recorded_makes_no_room(make_house: MakeHouse, elsewhere: str) -> None:
+    """Nobody could speak it anew; which turn it was is lost with the catalog."""
+    before = await make_house()
+    heard = await record(before, tone())
+    await before.speak("What a vendor can say again.")
+    after = await make_house(database_url=elsewhere, max_entries=0, upkeep=False)
+    assert (await adopt(after)).count[Outcome.ADOPTED] == 2
+    await after.gateway.upkeep.run()
+    assert await after.rows() == 1
+    assert (await after.http.get(f"/audio/{heard['content_hash']}.opus")).content == tone()

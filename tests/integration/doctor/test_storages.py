@@ -162,6 +162,18 @@ async def test_audio_that_was_kept_here_before_is_still_looked_after(mine: Insid
     assert (await told(storage="bucket://mine"))["storage local", "list"].verdict == "ok"
 
 
+async def test_a_tier_that_is_not_configured() -> None:
+    found = await told(tier="nonsense")
+    assert "not configured" in found["storage nonsense", "set up"].said
+
+
+async def test_only_what_new_audio_goes_to_is_to_give_addresses(mine: Inside, tmp_path: Path) -> None:
+    (tmp_path / "data" / "audio").mkdir(parents=True)
+    for storage, verdict in (("bucket://mine", "skipped"), ("local", "warning")):
+        found = await told(storage=storage, delivery="storage", data_dir=tmp_path / "data")
+        assert found["storage local", "address"].verdict == verdict
+
+
 async def test_a_storage_that_is_not_configured() -> None:
     assert "There are: local" in (await told(storage="elsewhere"))["storage elsewhere", "set up"].remedy
 
