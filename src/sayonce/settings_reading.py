@@ -47,7 +47,9 @@ def wrong_values(error: ValidationError, settings: Sequence[str]) -> list[str]:
 
 def storage_name(name: str) -> str:
     """A storage's name or address in one form: its blobs' rows carry it, and it is told to people."""
-    if "@" in urlsplit(name).netloc:
+    parts = urlsplit(name)
+    # Microsoft's abfss://container@account… names no user.
+    if parts.password is not None or (parts.username is not None and not parts.scheme.startswith("abfs")):
         raise ValueError("has a user or a password in it; set them by the backend's own variables")
     return name if name.endswith("://") else name.rstrip("/")
 

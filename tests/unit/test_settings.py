@@ -387,6 +387,11 @@ def test_an_address_holds_no_password(name: str) -> None:
     assert SECRET not in f"{refused.value} {refused.value.remedy}"
 
 
+def test_a_container_is_no_user() -> None:
+    address = "abfss://speech@account.dfs.core.windows.net/audio"
+    assert load(storage=address).storage == address
+
+
 @pytest.mark.parametrize("url", [f"postgresql://ann:p#{SECRET}@host/db", f"{SECRET}@host/db", f"x{SECRET}://host/db"])
 def test_a_databases_address_that_cannot_be_read_is_not_told(url: str) -> None:
     with pytest.raises(InvalidSettings, match="DATABASE_URL") as refused:

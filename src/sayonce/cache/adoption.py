@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import secrets
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,12 +20,13 @@ from sayonce.cache.archive import RECORDED
 from sayonce.cache.metadata import asset_of, blob_metadata, serving
 from sayonce.catalog.adoption import ADOPTED
 from sayonce.catalog.catalog import Catalog
-from sayonce.catalog.records import Asset, Lease, TakeOff, Use
+from sayonce.catalog.records import Asset, Lease, Use, alone_with
 from sayonce.cluster.contract import Leases
 from sayonce.cluster.renewal import renewing
 from sayonce.errors import BlobNotFound, FenceLost, StorageError, UnsupportedFormat
 from sayonce.speech.recipes import content_hash_of
 from sayonce.storage.contract import Storage, StoredBlob
+from sayonce.storage.listing import batches
 
 T = TypeVar("T")
 
@@ -87,7 +87,7 @@ class Adoption:
         """Walks the storage; gives the report as it stands after each batch. StorageError and CatalogError where they
         fail as a whole: what was adopted until then is."""
         report = Report()
-        async for batch in _batches(self._storage.list()):
+        async for batch in batches(self._storage.list(), _BATCH):
             named = await self._catalog.named(self._storage.name, [blob.path for blob in batch])
             report.count[Outcome.KNOWN] += len(named)
             recipes = await self._told([blob for blob in batch if blob.path not in named], report)
@@ -153,7 +153,7 @@ class Adoption:
         asset = await asyncio.to_thread(_checked, asset, data)
         if self._manner.dry:
             return Outcome.BUSY if await self._flies(asset) else Outcome.ADOPTED
-        lease = await self._leases.take(_wish(asset))
+        lease = await self._leases.take(alone_with(asset, "adopt"))
         if not isinstance(lease, Lease):
             return Outcome.BUSY
         return await self._land(lease, asset, data)
@@ -203,12 +203,6 @@ def _checked(asset: Asset, data: bytes) -> Asset:
     return replace(asset, size=len(data), duration=measured.duration, sample_rate=measured.sample_rate)
 
 
-def _wish(asset: Asset) -> TakeOff:
-    """The wish to be alone with a recipe, whatever is kept of it. Nobody's budget pays for it."""
-    holder = f"adopt {secrets.token_hex(4)}"
-    return TakeOff(asset.recipe_hash, asset.content_hash, asset.owner.tenant, holder, refresh=True)
-
-
 def _break(report: Report, path: str, why: str) -> None:
     report.count[Outcome.BROKEN] += 1
     if len(report.broken) < _MOST_NAMED:
@@ -222,14 +216,3 @@ async def _all(work: Iterable[Awaitable[T]]) -> list[T]:
         if isinstance(each, BaseException):
             raise each
     return [each for each in done if not isinstance(each, BaseException)]
-
-
-async def _batches(found: AsyncIterator[StoredBlob]) -> AsyncIterator[list[StoredBlob]]:
-    batch: list[StoredBlob] = []
-    async for blob in found:
-        batch.append(blob)
-        if len(batch) == _BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import secrets
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -22,7 +21,7 @@ from sayonce.cache.orders import Clip
 from sayonce.cache.tier import Tier
 from sayonce.catalog.catalog import Catalog
 from sayonce.catalog.leases import HOLD
-from sayonce.catalog.records import Asset, Blob, Landing, Lease, Removed, Session, Spent, TakeOff, Use
+from sayonce.catalog.records import Asset, Blob, Landing, Lease, Removed, Session, Spent, Use, alone_with
 from sayonce.catalog.sessions import Archived, Ended, Opened
 from sayonce.errors import (
     BlobNotFound,
@@ -153,7 +152,6 @@ class Shelf:
         landing = await self._catalog.attach(clip.asset.content_hash, blob, berth.use)
         sys.audit("sayonce.keep", "row committed")
         if landing is None:
-            self._return(stored.asset)
             return clip
         await self.follow(landing)
         return Clip(replace(clip.asset, blobs=(*clip.asset.blobs, blob)), clip.data)
@@ -240,9 +238,7 @@ class Shelf:
     async def sweep(self, asset: Asset) -> bool | None:
         """Deletes the bytes of an asset that no row names, while nobody else can land its recipe; whether there were
         any. None where another holds the recipe's lease."""
-        holder = f"sweep {secrets.token_hex(4)}"
-        wish = TakeOff(asset.recipe_hash, asset.content_hash, asset.owner.tenant, holder, refresh=True)
-        lease = await self._catalog.take_off(wish, _SWEEPING)
+        lease = await self._catalog.take_off(alone_with(asset, "sweep"), _SWEEPING)
         if not isinstance(lease, Lease):
             return None
         try:
@@ -299,6 +295,10 @@ class Shelf:
         return None if asset is None or mine is None else replace(asset, blobs=(mine,))
 
     def _return(self, asset: Asset) -> None:
+        """Takes bytes back in the background, if their paths name them: to a place of somebody's own another recipe
+        may be written at this moment, whose lease is another."""
+        if not all(asset.digest.hex() in blob.path for blob in asset.blobs):
+            return
         task = asyncio.create_task(self._take_back(asset))
         self._returns.add(task)
         task.add_done_callback(self._returns.discard)

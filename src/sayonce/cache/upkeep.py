@@ -19,6 +19,7 @@ from sayonce.catalog.catalog import Catalog
 from sayonce.catalog.records import Asset, Lease, Removed, Selection, TakeOff
 from sayonce.errors import BlobNotFound, StorageError
 from sayonce.storage.contract import Storage, StoredBlob
+from sayonce.storage.listing import batches
 from sayonce.telemetry.logs import get_logger
 
 T = TypeVar("T")
@@ -29,7 +30,7 @@ EVERY = 3_600.0
 _BATCH = 100
 # For how many times as long as a batch took upkeep rests after it (bench/scale.py).
 _REST = 3
-# How long upkeep keeps others from landing what it looks at, or from making room, in seconds.
+# How long upkeep keeps others from making room, in seconds.
 _HOLD = 60.0
 # The right to make room is a lease like any other, on a recipe that nobody asks for.
 _ROOM = TakeOff(bytes(32), bytes(32), "", "upkeep", refresh=True)
@@ -198,7 +199,7 @@ class Upkeep:
         """What is told of old blobs that carry this catalog's id and that no row names."""
         oldest = self._clock() - self._limits.sweep_age
         identity = await self._catalog.identity()
-        async for batch in _batches(storage.list()):
+        async for batch in batches(storage.list(), _BATCH):
             old = [blob for blob in batch if blob.modified.timestamp() < oldest]
             named = await _paced(partial(self._catalog.named, storage.name, [blob.path for blob in old]))
             for blob in old:
@@ -221,17 +222,6 @@ async def _metadata(storage: Storage, path: str) -> Mapping[str, str]:
         return await storage.metadata(path)
     except BlobNotFound:
         return {}
-
-
-async def _batches(found: AsyncIterator[StoredBlob]) -> AsyncIterator[list[StoredBlob]]:
-    batch: list[StoredBlob] = []
-    async for blob in found:
-        batch.append(blob)
-        if len(batch) == _BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 async def _paced(work: Callable[[], Awaitable[T]]) -> T:
