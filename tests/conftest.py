@@ -20,6 +20,7 @@ from sayonce.app import Gateway, running
 from sayonce.settings import VENDORS
 from sayonce.testing.postgres import PostgresServer
 from sayonce.testing.postgres import postgres_server as running_postgres
+from sayonce.testing.redis import RedisServer, redis_server
 from sayonce.testing.servers import serving
 from sayonce.testing.vendors import FakeVendors
 from sayonce.testing.waiting import DEADLINE
@@ -128,6 +129,13 @@ def postgres(postgres_server: PostgresServer) -> Iterator[str]:
 
 
 @pytest.fixture
+def redis() -> Iterator[RedisServer]:
+    """A Redis of the test's own."""
+    with redis_server() as server:
+        yield server
+
+
+@pytest.fixture
 async def house(make_house: MakeHouse) -> House:
     """A gateway before a fake vendor, with quick change polling."""
     return await make_house(poll_seconds=0.05, flush_seconds=0.05)
@@ -137,7 +145,7 @@ async def house(make_house: MakeHouse) -> House:
 def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No setting of the machine reaches a test."""
     for name in [*os.environ]:
-        if name.startswith(("SAYONCE_", *_THEIRS)) or name == "DATABASE_URL":
+        if name.startswith(("SAYONCE_", *_THEIRS)) or name in ("DATABASE_URL", "REDIS_URL"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.chdir(tmp_path)

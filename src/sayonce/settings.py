@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -35,39 +36,25 @@ from pydantic_settings import (
 
 from sayonce.errors import InvalidSettings
 from sayonce.redaction import shown
-from sayonce.settings_reading import audio_format, decoded, refused, storage_name, unknown_names, wrong_values
+from sayonce.settings_parts import VENDORS as VENDORS
+from sayonce.settings_parts import Table, storages_of, upstreams_of
+from sayonce.settings_reading import (
+    audio_format,
+    decoded,
+    rate_limit,
+    refused,
+    storage_name,
+    unknown_names,
+    wrong_values,
+)
 from sayonce.storage.paths import DEFAULT as DEFAULT_PATH
-from sayonce.storage.registry import backend_of
 from sayonce.storage.registry import known as known_backends
 from sayonce.units import listed, size, span
 
 _PREFIX = "SAYONCE_"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-#: The vendors that are implied by a key or an address, and the settings that hold these.
-VENDORS = {
-    "openai": ("openai_api_key", "openai_base_url"),
-    "elevenlabs": ("elevenlabs_api_key", "elevenlabs_base_url"),
-    "deepgram": ("deepgram_api_key", "deepgram_base_url"),
-    "replicate": ("replicate_api_token", "replicate_base_url"),
-}
-
-#: What each storage's backend is told, and the setting that holds it, unless its own table says otherwise.
-STORES = {
-    "s3": {
-        "endpoint_url": "aws_endpoint_url",
-        "access_key_id": "aws_access_key_id",
-        "secret_access_key": "aws_secret_access_key",
-        "session_token": "aws_session_token",
-        "region": "aws_region",
-    },
-    "gcs": {"credentials": "google_application_credentials"},
-    "supabase": {"project_url": "supabase_url", "service_key": "supabase_service_key"},
-    "databricks": {"host": "databricks_host", "token": "databricks_token", "volume": "databricks_volume"},
-}
-
 Size = Annotated[int, BeforeValidator(size), Field(ge=0)]
 Span = Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(span)]
-Table = dict[str, dict[str, Any]]
 
 
 def _theirs(variable: str, description: str, *others: str) -> Any:
@@ -198,6 +185,21 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("DATABASE_URL", "database_url"),
         description="The catalog: `postgresql://…` or `sqlite:///…`; none: `catalog.db` in `data_dir`.",
     )
+    redis_url: str | None = Field(
+        None,
+        validation_alias=AliasChoices("REDIS_URL", "redis_url"),
+        description="Redis, which lets replicas hear each other's flights: `redis://…`, `rediss://…` or `unix://…`.",
+    )
+    redis_patience: float = Field(0.5, gt=0, description="How long an answer of Redis is waited for.")
+    replica_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] | None = Field(
+        None, description="What this replica is called in logs, leases and `/api/health`; none: its host's name."
+    )
+    shared_keep: Annotated[float, BeforeValidator(span), Field(ge=0)] = Field(
+        0.0, description="How long audio stays in Redis, as a memory that all replicas share; 0: it does not enter."
+    )
+    miss_limit: Annotated[str, AfterValidator(rate_limit)] | None = Field(
+        None, description="How often a tenant may have a text spoken anew, over all replicas: `100/minute; 2000/day`."
+    )
     storage: Annotated[str, AfterValidator(storage_name)] = Field(
         "local", min_length=1, description="The storage that new audio goes to: a name of `storages`, or a URL."
     )
@@ -274,6 +276,9 @@ class Settings(BaseSettings):
     url_seconds: float = Field(1_800.0, gt=0, description="How long a signed audio URL is good.")
     flush_seconds: float = Field(2.0, gt=0, description="How often counted usage is written.")
     poll_seconds: float = Field(1.0, gt=0, description="How often the change log is read.")
+    drain_seconds: float = Field(
+        0.0, ge=0, description="How long the gateway serves on, not ready any more, after it was told to stop."
+    )
     shutdown_seconds: float = Field(30.0, ge=0, description="How long flights may go on when the gateway stops.")
 
     @field_validator("upstreams", "storages")
@@ -322,36 +327,18 @@ class Settings(BaseSettings):
     @property
     def all_upstreams(self) -> Table:
         """The configured upstreams, with those that are implied: a vendor by its key or address, and `espeak`."""
-        tables: Table = {"espeak": {"provider": "espeak"}}
-        for vendor, (key, address) in VENDORS.items():
-            given = _given(api_key=getattr(self, key), base_url=getattr(self, address))
-            if given:
-                tables[vendor] = {"provider": vendor} | given
-        for name, table in self.upstreams.items():
-            tables[name] = tables.get(name, {}) | table
-        return tables
+        return upstreams_of(dict(self))
 
     @property
     def all_storages(self) -> Table:
         """The configured storages, each with its backend and what the settings know of that; the local one, and the
         one whose URL stands in `storage`, are implied. Who is known by a URL alone has it as a name."""
-        tables: Table = {"local": {"backend": "local", "root": str(self.data_dir / "audio")}}
-        for address in (self.storage, self.tier):
-            if "://" in address:
-                tables[address] = {}
-        for name, table in self.storages.items():
-            tables[name] = tables.get(name, {}) | table
-        return {name: self._stored(name, table) for name, table in tables.items()}
+        return storages_of(dict(self))
 
-    def _stored(self, name: str, table: dict[str, Any]) -> dict[str, Any]:
-        if "://" in name:
-            table = {"url": name} | table
-        if "url" in table:
-            table = {"backend": backend_of(str(table["url"]))} | table
-        # Whoever brings a key of his own means no other's session, and no other's server.
-        own = "access_key_id" in table
-        known = {} if own else STORES.get(str(table.get("backend", name)), {})
-        return _given(**{key: getattr(self, setting) for key, setting in known.items()}) | table
+    @property
+    def replica(self) -> str:
+        """What this machine is called among the replicas."""
+        return self.replica_name or socket.gethostname()
 
 
 def load(**overrides: object) -> Settings:
@@ -388,7 +375,3 @@ def environment(name: str) -> str:
     """What a setting is called in the environment."""
     alias = Settings.model_fields[name].validation_alias
     return str(alias.choices[0]) if isinstance(alias, AliasChoices) else _PREFIX + name.upper()
-
-
-def _given(**values: object) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 from sayonce.audio.formats import any_format_of
 from sayonce.errors import InvalidSettings, UnsupportedFormat
 
+_LIMIT = re.compile(r"[1-9]\d{0,8} ?(/|per) ?(\d{1,4} ?)?(second|minute|hour|day|month)s?")
 _TABLES = ("UPSTREAMS", "STORAGES", "VOICES", "CLEANER", "STORAGE_PRICES")
 
 
@@ -61,6 +63,14 @@ def audio_format(name: str) -> str:
     except UnsupportedFormat as error:
         raise ValueError(str(error)) from error
     return name
+
+
+def rate_limit(limits: str) -> str:
+    """Limits such as `100/minute; 2000/day`."""
+    for limit in limits.split(";"):
+        if not _LIMIT.fullmatch(limit.strip()):
+            raise ValueError(f"{limit.strip()!r} is not such as 100/minute or 2000/day")
+    return limits
 
 
 def decoded(value: Any) -> Any:

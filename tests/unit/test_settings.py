@@ -333,6 +333,7 @@ def _another(name: str) -> str:
         "message_cleaning": "off",
         "currency": "ZAR",
         "turn_format": "mp3",
+        "miss_limit": "20/second; 1000/day",
         "public_url": "https://speech.example",
     }
     default = Settings.model_fields[name].default

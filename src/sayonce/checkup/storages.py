@@ -21,7 +21,8 @@ from sayonce.checkup.clock import Clocks
 from sayonce.checkup.findings import Finding, Part
 from sayonce.errors import BlobNotFound, CatalogError, InvalidSettings, MissingExtra, StorageError
 from sayonce.redaction import shown
-from sayonce.settings import STORES, Settings, environment
+from sayonce.settings import Settings, environment
+from sayonce.settings_parts import STORES
 from sayonce.storage import lifecycle
 from sayonce.storage.contract import LifecycleRule, Serving, Storage
 
