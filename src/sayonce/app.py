@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -16,44 +16,40 @@ from sayonce.access.limits import RateLimits
 from sayonce.access.loopback import is_loopback
 from sayonce.access.urls import UrlSigner
 from sayonce.cache.archive import Archive
-from sayonce.cache.cast import Cast, Customs, Missing
+from sayonce.cache.cast import Cast
 from sayonce.cache.engine import Engine
 from sayonce.cache.finder import Finder
 from sayonce.cache.hot import HotTier
-from sayonce.cache.orders import Retention
 from sayonce.cache.pilot import Ground, Pilot, Terms
 from sayonce.cache.shelf import Place, Shelf
 from sayonce.cache.tally import Tally
-from sayonce.cache.tier import Tier
-from sayonce.cache.upkeep import EVERY, Limits, Upkeep
+from sayonce.cache.upkeep import EVERY, Upkeep
 from sayonce.cache.watch import Watch
 from sayonce.catalog import silences
 from sayonce.catalog.catalog import Catalog
 from sayonce.catalog.records import Change
 from sayonce.catalog.registry import connect
-from sayonce.cluster.catalog_leases import CatalogLeases
+from sayonce.chosen import (
+    breakers_of,
+    customs_of,
+    limits_of,
+    manner_of,
+    storage_named,
+    storages_of,
+    tier_of,
+    upstreams_of,
+)
 from sayonce.cluster.feed import ChangeFeed
+from sayonce.cluster.meeting import Meeting, met
 from sayonce.errors import (
     CatalogError,
     CatalogUnavailable,
-    InvalidSettings,
-    MissingExtra,
-    ProviderMisconfigured,
     StorageError,
 )
-from sayonce.providers import registry as providers
-from sayonce.providers.breaker import Breaker, Rules, State
-from sayonce.providers.chain import Voices
+from sayonce.providers.breaker import State
 from sayonce.providers.chat_cleaner import ChatCleaner
-from sayonce.providers.contract import Provider
-from sayonce.providers.declared import no_endpoint
-from sayonce.settings import VENDORS, Settings, environment
-from sayonce.speech.cleaning import Cleaner
-from sayonce.storage import registry as storages
+from sayonce.settings import Settings
 from sayonce.storage.contract import Storage
-from sayonce.storage.database import Rows
-from sayonce.storage.guarded import Guarded
-from sayonce.storage.lifecycle import LIFECYCLE
 from sayonce.storage.paths import PathTemplate
 from sayonce.telemetry.events import TextNames
 from sayonce.telemetry.logs import get_logger
@@ -80,6 +76,7 @@ class Gateway:
     hot: HotTier
     engine: Engine
     watch: Watch
+    meeting: Meeting
     feed: ChangeFeed
     gate: Gate
     limits: RateLimits
@@ -99,17 +96,18 @@ async def running(settings: Settings, clock: Clock = time.time) -> AsyncIterator
     async with AsyncExitStack() as stack:
         catalog = Catalog(connect(settings.database), clock)
         stack.push_async_callback(catalog.aclose)
-        places = _storages(settings, catalog)
+        places = storages_of(settings, catalog)
         for place in places.values():
             stack.push_async_callback(place.aclose)
-        speakers, missing = _upstreams(settings)
+        speakers, missing = upstreams_of(settings)
         for speaker in speakers.values():
             stack.push_async_callback(speaker.aclose)
         cleaner = ChatCleaner.from_settings(settings.cleaner) if settings.cleaner else None
         if cleaner is not None:
             stack.push_async_callback(cleaner.aclose)
-        cast = Cast(speakers, customs_of(settings, cleaner), _breakers(settings, speakers), missing)
-        gateway = _joined(settings, _Stock(catalog, places, cast, await _names(catalog), clock))
+        cast = Cast(speakers, customs_of(settings, cleaner), breakers_of(settings, speakers), missing)
+        meeting = await stack.enter_async_context(met(catalog, manner_of(settings), clock))
+        gateway = _joined(settings, _Stock(catalog, places, cast, meeting, await _names(catalog), clock))
         stack.push_async_callback(_wind_down, gateway)
         async with _background(gateway):
             yield gateway
@@ -122,6 +120,7 @@ class _Stock:
     catalog: Catalog
     storages: Mapping[str, Storage]
     cast: Cast
+    meeting: Meeting
     secrets: tuple[str, str]
     clock: Clock
 
@@ -132,17 +131,19 @@ def _joined(settings: Settings, stock: _Stock) -> Gateway:
     guarded = settings.require_keys or not is_loopback(settings.host)
     gate = Gate(catalog, time.monotonic, memory=settings.key_memory, guarded=guarded)
     home = Place(
-        _storage(settings.storage, stock.storages),
+        storage_named(settings.storage, stock.storages),
         PathTemplate(settings.path_template),
-        _tier(settings, stock.storages, clock),
+        tier_of(settings, stock.storages, clock),
+        stock.meeting.memory,
     )
     tally = Tally(clock, {} if home.tier is None else home.tier.slides)
     watch = Watch(tally, Metrics(VERSION), TextNames(stock.secrets[0]), clock)
     shelf = Shelf(catalog, stock.storages, home, hot.forget)
     finder = Finder(shelf, hot, clock, transcodes=settings.variants == "transcode")
-    leases = CatalogLeases(catalog, settings.lease_seconds)
     allowance = Allowance(settings.bypass_characters, settings.bypass_usd, time.monotonic)
-    pilot = Pilot(Ground(leases, shelf, finder, hot), _terms(settings), allowance, watch, clock)
+    meeting = stock.meeting
+    ground = Ground(meeting.leases, meeting.relay, meeting.turns, shelf, finder, hot)
+    pilot = Pilot(ground, _terms(settings), allowance, watch, clock)
     engine = Engine(hot, shelf, finder, pilot, watch)
     gateway = Gateway(
         settings=settings,
@@ -153,15 +154,21 @@ def _joined(settings: Settings, stock: _Stock) -> Gateway:
         hot=hot,
         engine=engine,
         watch=watch,
+        meeting=meeting,
         feed=ChangeFeed(
-            catalog, settings.poll_seconds, lambda change: _heed(change, hot, gate), lambda: _forget_all(hot, gate)
+            catalog,
+            settings.poll_seconds,
+            meeting.changed,
+            lambda change: _heed(change, hot, gate),
+            lambda: _forget_all(hot, gate),
         ),
         gate=gate,
         limits=RateLimits(settings.rate, settings.burst, time.monotonic),
         signer=UrlSigner(stock.secrets[1], clock),
-        upkeep=Upkeep(catalog, shelf, stock.storages, _limits(settings), clock),
+        upkeep=Upkeep(catalog, shelf, stock.storages, limits_of(settings), clock),
         archive=Archive(engine, shelf, catalog, settings.turn_path, clock),
     )
+    hot.stale = lambda: gateway.feed.deaf
     _measure(gateway)
     return gateway
 
@@ -186,7 +193,7 @@ def _forget_all(hot: HotTier, gate: Gate) -> None:
 
 def _terms(settings: Settings) -> Terms:
     return Terms(
-        holder=secrets.token_hex(8),
+        holder=f"{settings.replica}-{secrets.token_hex(4)}",
         attempts=settings.attempts,
         patience=settings.retry_after_limit,
         longest=settings.generation_limit,
@@ -194,127 +201,6 @@ def _terms(settings: Settings) -> Terms:
         keep_text=settings.keep_text,
         budget=settings.budget,
     )
-
-
-def customs_of(settings: Settings, cleaner: Cleaner | None) -> Customs:
-    """What holds where a request says nothing. InvalidSettings where two settings contradict each other."""
-    chain = settings.chain or (settings.speaker,)
-    if settings.speaker not in chain:
-        raise InvalidSettings(
-            f"The default upstream '{settings.speaker}' is not in the chain.",
-            remedy="Set one of the two; who speaks first in the chain is the default.",
-        )
-    chain = chain[chain.index(settings.speaker) :]
-    keep = Retention(settings.keep, settings.keep_sliding and settings.keep is not None)
-    return Customs(chain, Voices(settings.voices), keep, settings.deadline, cleaner, settings.usd_rate)
-
-
-def _breakers(settings: Settings, speakers: Mapping[str, Provider]) -> dict[str, Breaker]:
-    rules = Rules(settings.breaker_failures, rest=settings.breaker_rest)
-    return {name: Breaker(name, rules) for name in speakers}
-
-
-def _unset() -> dict[str, Missing]:
-    """The vendors that could be there, and what to set for each."""
-    unset: dict[str, Missing] = {
-        name: ProviderMisconfigured(f"'{name}' is not set up.", provider=name, remedy=f"Set {environment(key)}.")
-        for name, (key, _) in VENDORS.items()
-    }
-    return unset | {"wispr": no_endpoint("wispr")}
-
-
-def _upstreams(settings: Settings) -> tuple[dict[str, Provider], dict[str, Missing]]:
-    speakers: dict[str, Provider] = {}
-    missing: dict[str, Missing] = _unset()
-    for name in settings.all_upstreams:
-        try:
-            speakers[name] = upstream_of(settings, name)
-        except MissingExtra as error:
-            if name in settings.upstreams:
-                raise
-            missing[name] = error  # it is only implied: whoever asks for it is told what to install
-    for name in (settings.speaker, *settings.chain):
-        if name not in speakers | missing:
-            raise _unconfigured(name, speakers)
-    return speakers, {name: why for name, why in missing.items() if name not in speakers}
-
-
-def upstream_of(settings: Settings, name: str) -> Provider:
-    """The upstream of that name. InvalidSettings where there is none, or it is told what it does not take;
-    ProviderMisconfigured where it would be there, were a key set; MissingExtra where it is not installed."""
-    table = settings.all_upstreams.get(name)
-    if table is None:
-        raise _unset().get(name) or _unconfigured(name, settings.all_upstreams)
-    return providers.make(*_part(name, table, "provider", providers.known()))
-
-
-def _unconfigured(name: str, speakers: Iterable[str]) -> InvalidSettings:
-    known = f" There is a provider '{name}': add [upstreams.{name}]." if name in providers.known() else ""
-    return InvalidSettings(
-        f"The upstream '{name}' is not configured.", remedy=f"There are: {', '.join(sorted(speakers))}.{known}"
-    )
-
-
-def _storages(settings: Settings, catalog: Catalog) -> dict[str, Storage]:
-    patience = settings.storage_patience
-    return {name: Guarded(storage_of(settings, name, catalog.bytes), patience) for name in settings.all_storages}
-
-
-def storage_of(settings: Settings, name: str, rows: Rows | None) -> Storage:
-    """The storage of that name, as it is: nothing guards who waits for it. `rows` are the catalog's, for one that is
-    in its database. InvalidSettings where there is none, or it is told what it does not take; MissingExtra where it
-    is not installed."""
-    table = settings.all_storages.get(name)
-    if table is None:
-        raise _no_storage(name, settings.all_storages)
-    _, backend, given = _part(name, table, "backend", storages.known())
-    given = {key: value for key, value in given.items() if key != LIFECYCLE}
-    if backend == "database":
-        given["rows"] = rows
-    return storages.make(name, backend, given)
-
-
-@asynccontextmanager
-async def one_storage(settings: Settings, name: str) -> AsyncIterator[tuple[Catalog, Storage]]:
-    """A storage and the catalog, without a gateway around them."""
-    async with AsyncExitStack() as stack:
-        catalog = Catalog(connect(settings.database), time.time)
-        stack.push_async_callback(catalog.aclose)
-        storage = storage_of(settings, name, catalog.bytes)
-        stack.push_async_callback(storage.aclose)
-        yield catalog, storage
-
-
-def _no_storage(name: str, there: Iterable[str]) -> InvalidSettings:
-    return InvalidSettings(
-        f"The storage '{name}' is not configured.", remedy=f"There are: {', '.join(sorted(there))}."
-    )
-
-
-def _storage(name: str, places: Mapping[str, Storage]) -> Storage:
-    if name not in places:
-        raise _no_storage(name, places)
-    return places[name]
-
-
-def _tier(settings: Settings, places: Mapping[str, Storage], clock: Clock) -> Tier | None:
-    if not settings.tier:
-        return None
-    return Tier(_storage(settings.tier, places), settings.tier_keep, clock, sliding=settings.tier_sliding)
-
-
-def _limits(settings: Settings) -> Limits:
-    return Limits(settings.max_entries, settings.max_bytes, sweep_most=settings.sweep_most)
-
-
-def _part(
-    name: str, table: Mapping[str, object], key: str, known: Sequence[str]
-) -> tuple[str, str, Mapping[str, object]]:
-    """A table's name, what it is a table of, and the rest of it. One that has a kind's own name need not say so."""
-    kind = table.get(key, name if name in known else None)
-    if not isinstance(kind, str):
-        raise InvalidSettings(f"The table '{name}' does not say its {key}.", remedy=f'Add {key} = "…" to it.')
-    return name, kind, {setting: value for setting, value in table.items() if setting != key}
 
 
 async def _names(catalog: Catalog) -> tuple[str, str]:

@@ -42,6 +42,8 @@
     │   ├── CatalogUnavailable        locked, unreachable or damaged
     │   ├── SchemaMismatch            the database's schema is another version's
     │   └── FenceLost                 the lease passed to another holder; nothing may land
+    ├── ClusterError                  carries `backend`: where replicas meet
+    │   └── ClusterUnavailable        unreachable, too slow, or it has forgotten
     └── SetupError
         ├── InvalidSettings           a setting is wrong
         └── MissingExtra              an optional part is not installed; names the extra
@@ -323,6 +325,20 @@ class SchemaMismatch(CatalogError):
 
 class FenceLost(CatalogError):
     code = "fence_lost"
+
+
+class ClusterError(SayonceError):
+    status = 503
+    code = "cluster_error"
+
+    def __init__(self, message: str, *, backend: str, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.backend = backend
+
+
+class ClusterUnavailable(ClusterError):
+    code = "cluster_unavailable"
+    retryable = True
 
 
 # ── setting up ───────────────────────────────────────────────────────────────────────────────────

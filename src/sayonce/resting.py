@@ -7,19 +7,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sayonce.errors import CallerRefused, CatalogUnavailable, StorageUnavailable
+from sayonce.errors import CallerRefused, CatalogUnavailable, ClusterUnavailable, StorageUnavailable
 
 # For how long such a part is left alone, in seconds, and after what waiting. What fails at once may be asked at once:
 # it costs nothing, and one failure must not keep others from what is kept.
 _PAUSE, _LONG = 1.0, 0.25
 
+_Unavailable = CatalogUnavailable | ClusterUnavailable | StorageUnavailable
+
 
 class Resting:
-    """Stands around every question to a database or a storage. `clock` is monotonic, in seconds."""
+    """Stands around every question to a database, a storage or Redis. `clock` is monotonic, in seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._failed: CatalogUnavailable | StorageUnavailable | None = None
+        self._failed: _Unavailable | None = None
         self._failed_at = 0.0
         self._tried = False
 
@@ -36,7 +38,7 @@ class Resting:
         except CallerRefused:
             self._failed = None  # it answered, and may well let the next one in
             raise
-        except (CatalogUnavailable, StorageUnavailable) as error:
+        except (CatalogUnavailable, ClusterUnavailable, StorageUnavailable) as error:
             now = self._clock()
             if failed is not None or now - began >= _LONG:
                 self._failed, self._failed_at = error, now

@@ -37,8 +37,6 @@ _PATIENCE, _REST, _LOOKS = 8, 1.0, 4
 _BASE = HttpToolsProtocol  # named, it is found sooner than by super()
 _IGNORED, _CREDENTIAL, _FORWARDED, _LENGTH = Header.IGNORED, Header.CREDENTIAL, Header.FORWARDED, Header.LENGTH
 _KEPT = {b"connection": b"keep-alive"}  # what HTTP/1.1 does anyhow
-# How long, in seconds, the change log may stay unread before what is remembered is not trusted.
-_DEAF = 5.0
 
 #: A request that was answered before: all that decides its answer (or its hash, where that is long), and its door.
 Known: TypeAlias = tuple[bytes, str]
@@ -53,7 +51,7 @@ class Lane:
         self._limits = gateway.limits
         self._watch = gateway.watch
         self._feed = gateway.feed
-        self._deaf = max(_DEAF, 3 * gateway.settings.poll_seconds)
+        self._deaf = gateway.feed.patience
         #: Answers by the key of their request, and segments that were one whole repeat each.
         self.echoes: dict[bytes, Echo] = {}
         self.segments: dict[bytes, Known] = {}

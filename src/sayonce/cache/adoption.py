@@ -184,7 +184,7 @@ class Adoption:
         return True
 
     async def _flies(self, asset: Asset) -> bool:
-        seen = await self._leases.progress(asset.recipe_hash)
+        seen = await self._catalog.progress(asset.recipe_hash)
         return seen is not None and seen.failure is None and seen.expires > self._clock()
 
     def _use(self, asset: Asset) -> Use:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sayonce.cache.orders import Clip, Order, Outcome
 from sayonce.errors import SayonceError
-from sayonce.speech.chunks import Mark
+from sayonce.speech.chunks import Chunk, Mark
 
 
 @dataclass(slots=True)
@@ -36,6 +36,8 @@ class Flight:
         self.said = order.recipe
         #: What flies it; whoever waits for the flight to be over waits for this.
         self.task: asyncio.Task[None] | None = None
+        #: Whether the provider has been asked; else there is a queue before it, or somebody else asks it.
+        self.asks = False
         #: Whether the provider has spoken, and so is to be paid.
         self.spoken = False
         #: Whether to fly although it may be kept: because a storage in trouble does not give it.
@@ -83,7 +85,7 @@ class Flight:
 
     def count_late(self) -> None:
         """Somebody has waited too long for its first piece: a failure of the provider's, counted once."""
-        if not (self.late or self._pieces or self.ended):
+        if self.asks and not (self.late or self._pieces or self.ended):
             self.late = True
             self.order.breaker.failed()
 
@@ -127,6 +129,21 @@ class Flight:
                 return
             self._raise_error()
             await self._news.wait()
+
+    async def chunks(self) -> AsyncIterator[Chunk]:
+        """As `listen`, with the marks that came; what has come meanwhile in one."""
+        heard = marked = 0
+        while True:
+            pieces, marks = self._pieces[heard:], self.marks[marked:]
+            heard += len(pieces)
+            marked += len(marks)
+            if pieces or marks:
+                yield Chunk(b"".join(pieces), tuple(marks))
+            elif self._clip is not None:
+                return
+            else:
+                self._raise_error()
+                await self._news.wait()
 
     async def landed(self) -> Clip:
         """What it brought, when it is whole; raises the flight's error where it failed."""

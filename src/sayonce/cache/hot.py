@@ -21,6 +21,8 @@ class HotTier:
         self._clock = clock
         #: Rises whenever something is forgotten. Who looked something up before must not remember it after.
         self.epoch = 0
+        #: Whether nobody tells any more what is to be forgotten.
+        self.stale: Callable[[], bool] = lambda: False
         self._variants: defaultdict[bytes, set[bytes]] = defaultdict(set)
         self._clips: Moka[bytes, Clip] = Moka(
             capacity,

@@ -19,12 +19,12 @@ from sayonce.cache.finder import Finder
 from sayonce.cache.flights import Flight
 from sayonce.cache.hot import HotTier
 from sayonce.cache.orders import Clip, Order, Outcome
+from sayonce.cache.overhearing import Overhearing
 from sayonce.cache.shelf import Berth, Shelf
 from sayonce.cache.takes import Take
 from sayonce.cache.watch import Watch
 from sayonce.catalog.records import Held, Kept, Lease, Spent, TakeOff, Use
-from sayonce.cluster import failures
-from sayonce.cluster.contract import Leases
+from sayonce.cluster.contract import Leases, Relay, Turns
 from sayonce.cluster.renewal import renewing
 from sayonce.errors import (
     BrokenAudio,
@@ -42,8 +42,6 @@ from sayonce.errors import (
 from sayonce.speech.normaliser import normalise
 from sayonce.telemetry.logs import get_logger
 
-# How often a flight elsewhere is looked at, in seconds: one point lookup each time.
-_GLANCE = 0.05
 # How long listeners wait for the end of their audio while it is being kept, in seconds.
 _GRACE = 2.0
 # The first pause before a retry, in seconds; it doubles, with jitter.
@@ -67,9 +65,11 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What a flight starts from and lands on."""
+    """What a flight starts from and lands on, and who hears it elsewhere."""
 
     leases: Leases
+    relay: Relay
+    turns: Turns
     shelf: Shelf
     finder: Finder
     hot: HotTier
@@ -86,6 +86,7 @@ class Pilot:
         self._allowance = allowance
         self._watch = watch
         self._clock = clock
+        self._overhearing = Overhearing(ground.leases, ground.relay, ground.finder, clock, largest=terms.largest)
 
     async def fly(self, flight: Flight) -> None:
         """Flies to the end. Errors are the listeners'; only a bug or a cancellation is raised as well."""
@@ -106,13 +107,21 @@ class Pilot:
         if isinstance(permit, Clip):
             flight.land(permit)
             return
-        if permit is None or flight.bypass or not self._ground.shelf.writable:
+        if permit is None or permit.last_resort or flight.bypass or not self._ground.shelf.writable:
             self._allowance.spend(len(flight.order.recipe.text), flight.order.provider.price(flight.order.recipe))
         if permit is None:
             await self._fly_unkept(flight)
         else:
-            async with renewing(self._ground.leases, permit), self._giving_back(permit):
-                await self._fly_and_keep(flight, permit)
+            await self._fly_alone(flight, permit)
+
+    async def _fly_alone(self, flight: Flight, lease: Lease) -> None:
+        async with renewing(self._ground.leases, lease), self._giving_back(lease):
+            if flight.keep:
+                self._ground.relay.say(lease, flight.order.format, flight.chunks)
+            if lease.last_resort:
+                await self._fly_unkept(flight)
+            else:
+                await self._fly_and_keep(flight, lease)
 
     # ── take-off ─────────────────────────────────────────────────────────────────────────────────
 
@@ -130,6 +139,7 @@ class Pilot:
         while True:
             found = await self._ground.leases.take(wish)
             if isinstance(found, Lease):
+                flight.outcome = Outcome.BYPASS if found.last_resort else flight.outcome
                 return found
             if isinstance(found, Kept):
                 clip = await self._kept(flight)
@@ -138,7 +148,10 @@ class Pilot:
                 if flight.bypass:
                     wish = replace(wish, refresh=True, since=None)
             else:
-                await self._await_other(flight, found)
+                self._watch.waits()
+                heard = await self._overhearing.hear(flight, found)
+                if heard is not None:
+                    return self._remembered(found, heard)
                 if found.refresh and wish.refresh:
                     wish = replace(wish, since=flight.asked_at)
 
@@ -167,20 +180,11 @@ class Pilot:
             flight.outcome = Outcome.HIT
         return clip
 
-    async def _await_other(self, flight: Flight, held: Held) -> None:
-        """Returns when the other's flight has ended, or its lease; raises its failure, where it told one."""
-        flight.outcome = Outcome.JOINED
-        self._watch.waits()
-        while True:
-            seen = await self._ground.leases.progress(flight.order.recipe.hash)
-            if seen is None or seen.fence != held.fence:
-                return
-            if seen.failure is not None:
-                raise failures.read(seen.failure)
-            if seen.expires <= self._clock():
-                flight.outcome = Outcome.MISS
-                return
-            await asyncio.sleep(_GLANCE)
+    def _remembered(self, held: Held, clip: Clip) -> Clip:
+        """What was heard; kept in memory where it is kept nowhere, since no catalog could tell."""
+        if held.fence < 0 and not clip.kept:
+            self._ground.hot.put(clip, self._ground.hot.epoch)
+        return clip
 
     # ── in the air ───────────────────────────────────────────────────────────────────────────────
 
@@ -212,6 +216,7 @@ class Pilot:
         remembered = None if order.steering.no_cache else self._ground.hot.get(order.content_hash)
         if remembered is not None:
             return remembered
+        await self._ground.turns.count(order.recipe.owner.tenant)
         await self._clean(flight)
         with order.breaker.call():
             take = await self._speak(flight)
@@ -255,6 +260,11 @@ class Pilot:
         return True if wait is None else wait <= self._terms.patience and max(wait, 0.001)
 
     async def _take(self, flight: Flight) -> Take:
+        async with self._ground.turns.at(flight.order.provider.upstream.name):
+            flight.asks = True
+            return await self._asked(flight)
+
+    async def _asked(self, flight: Flight) -> Take:
         order, provider = flight.order, flight.order.provider
         native = provider.native_format(flight.said, order.format)
         take: Take | None = None
@@ -348,6 +358,7 @@ class Pilot:
         except BaseException as error:
             await asyncio.shield(self._give_back(lease, error if isinstance(error, ProviderError) else None))
             raise
+        await asyncio.shield(self._ground.leases.withdraw(lease))
 
     async def _give_back(self, lease: Lease, failure: ProviderError | None = None) -> None:
         try:

@@ -12,7 +12,7 @@ import hashlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from sayonce.audio.formats import extension
@@ -23,6 +23,8 @@ from sayonce.catalog.catalog import Catalog
 from sayonce.catalog.leases import HOLD
 from sayonce.catalog.records import Asset, Blob, Landing, Lease, Removed, Session, Spent, Use, alone_with
 from sayonce.catalog.sessions import Archived, Ended, Opened
+from sayonce.cluster.alone import NoMemory
+from sayonce.cluster.contract import SharedMemory
 from sayonce.errors import (
     BlobNotFound,
     CallerRefused,
@@ -54,6 +56,8 @@ class Place:
     template: PathTemplate
     #: What stands in front of the storage, if anything does.
     tier: Tier | None = None
+    #: What stands in front of both.
+    memory: SharedMemory = field(default_factory=NoMemory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +274,14 @@ class Shelf:
         return False
 
     async def _read(self, blob: Blob) -> bytes | None:
+        data = await self._place.memory.get(blob.digest)
+        if data is None:
+            data = await self._read_stored(blob)
+            if data is not None:
+                await self._place.memory.put(blob.digest, data)
+        return data
+
+    async def _read_stored(self, blob: Blob) -> bytes | None:
         storage = self._storages.get(blob.storage)
         if storage is None:
             raise StorageUnavailable(
@@ -324,6 +336,7 @@ class Shelf:
             self.trouble = self.trouble if isinstance(error, CallerRefused) else error.code
             raise
         self.trouble = None
+        await place.memory.put(asset.digest, clip.data)
         copies = () if place.tier is None or elsewhere else await self._copy(place.tier, clip)
         sys.audit("sayonce.keep", "blob written")
         return Clip(replace(asset, blobs=(Blob(place.storage.name, path, asset.digest), *copies)), clip.data)
@@ -342,6 +355,7 @@ class Shelf:
     async def _delete(self, orphans: Iterable[Blob]) -> None:
         for blob in orphans:
             try:
+                await self._place.memory.forget(blob.digest)
                 await self._storages[blob.storage].delete(blob.path)
             except (KeyError, StorageError) as error:
                 # Its row is gone, so nobody reads it; the sweep takes it later.

@@ -299,6 +299,10 @@ class Catalog:
         """The entries after one, oldest first, at most a thousand."""
         return changes.changes_of(await self._database.look_up(changes.SINCE, {"sequence": sequence}))
 
+    def on_change(self, heed: Callable[[], None]) -> None:
+        """Has `heed` called whenever this process has added to the change log."""
+        self._database.grew = heed
+
     async def secret(self, name: str) -> str:
         """This catalog's secret of that name, made at first use."""
         return await self._database.write(leases.plant, f"secret:{name}", secrets.token_urlsafe(32))

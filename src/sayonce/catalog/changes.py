@@ -12,6 +12,8 @@ from sayonce.catalog.database import Lookup
 from sayonce.catalog.records import Change
 from sayonce.catalog.tables import changes
 
+_GREW = "sayonce changes"
+
 #: Entries that came after one.
 SINCE = Lookup(
     select(changes.c.sequence, changes.c.kind, changes.c.subject)
@@ -33,7 +35,13 @@ def append_all(connection: Connection, kind: str, subjects: Sequence[str], now: 
     """Adds an entry for each, likewise."""
     if subjects:
         locks.alone_with_changes(connection)
+        connection.info[_GREW] = True
         connection.execute(insert(changes), [{"kind": kind, "subject": subject, "at": now} for subject in subjects])
+
+
+def grew(connection: Connection) -> bool:
+    """Whether this connection's transaction has added an entry; asked once, before its end."""
+    return bool(connection.info.pop(_GREW, False))
 
 
 def trim(connection: Connection, before: float) -> None:

@@ -62,6 +62,8 @@ class Database(ABC):
     may be run more than once, if another transaction kept it from ending: it does nothing but ask and change rows."""
 
     backend: ClassVar[str]
+    #: Called when a transaction of this process has added to the change log, and is done.
+    grew: Callable[[], None] = staticmethod(lambda: None)
 
     @classmethod
     @abstractmethod

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Dialect, event, func, select
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
 
-from sayonce.catalog import schema
+from sayonce.catalog import changes, schema
 from sayonce.catalog.database import Condition, Database, Lookup
 from sayonce.errors import CatalogUnavailable, InvalidSettings, MissingExtra
 from sayonce.resting import Resting
@@ -147,7 +147,11 @@ class PostgresDatabase(Database):
             ):
                 with attempt:
                     async with engine.begin() as connection:
-                        return await connection.run_sync(query, *args, **kwargs)
+                        result = await connection.run_sync(query, *args, **kwargs)
+                        grew = await connection.run_sync(changes.grew)
+                    if grew:
+                        self.grew()
+                    return result
         raise AssertionError("the last attempt raises")
 
     async def _open(self) -> _Links:

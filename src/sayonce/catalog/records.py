@@ -138,11 +138,17 @@ class TakeOff:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to fly one recipe, until `expires` unless renewed. Only the newest `fence` lands."""
+    """The right to fly one recipe, until `expires` unless renewed. Only the newest `fence` lands; the negative one of
+    a lease of last resort, which no catalog has given, never does."""
 
     recipe_hash: bytes
     fence: int
     expires: float
+
+    @property
+    def last_resort(self) -> bool:
+        """Whether it only keeps others from flying, while no catalog can tell."""
+        return self.fence < 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from sqlalchemy import Connection, Engine, StaticPool, create_engine, event
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError
 
-from sayonce.catalog import schema
+from sayonce.catalog import changes, schema
 from sayonce.catalog.database import Condition, Database, Lookup
 from sayonce.catalog.tables import SCHEMA_VERSION
 from sayonce.errors import CatalogUnavailable, InvalidSettings
@@ -77,10 +77,21 @@ class SqliteDatabase(Database):
         return await self._surveyor.run(lambda link: link.transact("BEGIN", query, *args, **kwargs))
 
     async def write(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._writer.run(lambda link: link.durably(True, query, *args, **kwargs))
+        return await self._durably(True, query, *args, **kwargs)
 
     async def note(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._writer.run(lambda link: link.durably(False, query, *args, **kwargs))
+        return await self._durably(False, query, *args, **kwargs)
+
+    async def _durably(
+        self, durable: bool, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        def noting(connection: Connection) -> tuple[T, bool]:
+            return query(connection, *args, **kwargs), changes.grew(connection)
+
+        result, grew = await self._writer.run(lambda link: link.durably(durable, noting))
+        if grew:
+            self.grew()
+        return result
 
     async def examine(self) -> Condition:
         return await asyncio.to_thread(_examined, self._path)

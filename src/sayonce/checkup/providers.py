@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from sayonce.app import upstream_of
 from sayonce.checkup.clock import Clocks
 from sayonce.checkup.findings import Finding, Part
+from sayonce.chosen import upstream_of
 from sayonce.errors import InvalidSettings, MissingExtra, ProviderError
 from sayonce.providers.contract import Provider
 from sayonce.providers.vendor import Vendor

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterator
 
-from sayonce.app import customs_of
 from sayonce.checkup.findings import Finding, Part
+from sayonce.chosen import customs_of
 from sayonce.errors import InvalidSettings
 from sayonce.providers.chat_cleaner import ChatCleaner
 from sayonce.settings import Settings, config_file

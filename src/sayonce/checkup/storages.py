@@ -12,13 +12,13 @@ from pathlib import Path
 
 import httpx
 
-from sayonce.app import storage_of
 from sayonce.catalog.catalog import Catalog
 from sayonce.catalog.database import Database
 from sayonce.catalog.registry import connect
 from sayonce.catalog.tables import SCHEMA_VERSION
 from sayonce.checkup.clock import Clocks
 from sayonce.checkup.findings import Finding, Part
+from sayonce.chosen import storage_of
 from sayonce.errors import BlobNotFound, CatalogError, InvalidSettings, MissingExtra, StorageError
 from sayonce.redaction import shown
 from sayonce.settings import Settings, environment

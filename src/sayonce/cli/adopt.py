@@ -54,8 +54,8 @@ def adopt(
 
 
 async def _adopt(settings: Settings, name: str, keep: float | None, dry: bool) -> Report:
-    from sayonce.app import one_storage  # which takes a moment to load
     from sayonce.cache.adoption import Adoption, Manner, Report
+    from sayonce.chosen import one_storage  # which takes a moment to load
     from sayonce.cluster.catalog_leases import CatalogLeases
 
     report, console = Report(), Console(stderr=True, highlight=False)

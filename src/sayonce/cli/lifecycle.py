@@ -75,7 +75,7 @@ async def _kept_forever(catalog: Catalog, storage: Storage) -> int | None:
 
 
 def _run(settings: Settings, name: str, work: Callable[[Catalog, Storage], Awaitable[T]]) -> T:
-    from sayonce.app import one_storage  # which takes a moment to load
+    from sayonce.chosen import one_storage  # which takes a moment to load
 
     async def run() -> T:
         async with one_storage(settings, name) as parts:

@@ -25,5 +25,9 @@ class CatalogLeases(Leases):
     async def release(self, lease: Lease, failure: ProviderError | None = None) -> None:
         await self._catalog.release(lease, failure=None if failure is None else failures.written(failure))
 
-    async def progress(self, recipe_hash: bytes) -> Progress | None:
-        return await self._catalog.progress(recipe_hash)
+    async def withdraw(self, lease: Lease) -> None:
+        pass  # the landing gave it back
+
+    async def progress(self, recipe_hash: bytes, fence: int) -> Progress | None:
+        found = await self._catalog.progress(recipe_hash)
+        return found if found is not None and found.fence == fence else None

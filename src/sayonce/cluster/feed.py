@@ -10,22 +10,39 @@ from sayonce.catalog.catalog import CHANGES_STAY, Catalog
 from sayonce.catalog.records import Change
 from sayonce.errors import CatalogError
 
+# How long, in seconds, the change log may stay unread before what is remembered is not trusted.
+_DEAF = 5.0
+
 
 class ChangeFeed:
-    """Reads the catalog's change log every `pause` seconds and hands each entry to `heed`, once, in order.
+    """Reads the catalog's change log every `pause` seconds, and when it has `grown`, and hands each entry to `heed`,
+    once, in order.
 
     `amnesia` is called where entries may have been missed: then nothing that is remembered can be trusted.
     """
 
     def __init__(
-        self, catalog: Catalog, pause: float, heed: Callable[[Change], None], amnesia: Callable[[], None]
+        self,
+        catalog: Catalog,
+        pause: float,
+        grown: asyncio.Event,
+        heed: Callable[[Change], None],
+        amnesia: Callable[[], None],
     ) -> None:
         self._catalog = catalog
         self._pause = pause
+        self._grown = grown
         self._heed = heed
         self._amnesia = amnesia
+        #: After how many seconds without a reading it is deaf.
+        self.patience = max(_DEAF, 3 * pause)
         self._read_to: int | None = None
         self._read_at = asyncio.get_running_loop().time()
+
+    @property
+    def deaf(self) -> bool:
+        """Whether it has not been read for so long that what is remembered may be wrong."""
+        return self.lag > self.patience
 
     @property
     def lag(self) -> float:
@@ -37,7 +54,10 @@ class ChangeFeed:
         while True:
             with suppress(CatalogError):  # `lag` tells, and what is remembered holds for a bounded time.
                 await self.read()
-            await asyncio.sleep(self._pause)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._pause):
+                    await self._grown.wait()
+            self._grown.clear()
 
     async def read(self) -> None:
         """Reads what is new, now."""

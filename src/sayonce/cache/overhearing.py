@@ -1,0 +1,150 @@
+"""A flight of another replica, heard here: its listeners here are this replica's flight's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing, suppress
+
+from sayonce.audio.tail import rest_of
+from sayonce.cache.checking import checked
+from sayonce.cache.finder import Finder
+from sayonce.cache.flights import Flight
+from sayonce.cache.orders import Clip, Outcome
+from sayonce.cache.takes import Take
+from sayonce.catalog.records import Held, Progress
+from sayonce.cluster import failures
+from sayonce.cluster.contract import Begun, Hearing, Leases, Over, Relay
+from sayonce.errors import CatalogError, ClusterError, ProviderUnavailable, StorageError
+from sayonce.speech.chunks import Chunk
+
+
+class Overhearing:
+    """`largest` is in bytes; `clock` gives seconds since 1970."""
+
+    def __init__(
+        self, leases: Leases, relay: Relay, finder: Finder, clock: Callable[[], float], *, largest: int
+    ) -> None:
+        self._leases = leases
+        self._relay = relay
+        self._finder = finder
+        self._clock = clock
+        self._largest = largest
+
+    async def hear(self, flight: Flight, held: Held) -> Clip | None:
+        """Passes on what the other flight says, from its first byte, and returns when it is over: what it brought,
+        where that was heard; else None, and the catalog tells. Raises its failure, where it told one. Where its
+        replica dies, who has heard something is told so; None where nobody has."""
+        flight.outcome = Outcome.JOINED
+        anew = flight.order.steering.no_cache and not held.refresh
+        async with self._relay.hear(flight.order.recipe.hash, held.fence) as hearing:
+            with closing(_Ear(flight, self._largest, deaf=anew)) as ear:
+                return await self._hear(ear, hearing, held)
+
+    async def _hear(self, ear: _Ear, hearing: Hearing, held: Held) -> Clip | None:
+        lives = held.expires
+        while True:
+            match await hearing.next():
+                case Over(failure):
+                    if failure is not None:
+                        raise failure
+                    return await self._whole(ear) if ear.listens else None
+                case Begun() | Chunk() as news:
+                    lives = self._clock() + self._leases.life
+                    await ear.heed(news)
+                case None:
+                    seen = await self._seen(ear.flight, held, lives)
+                    if seen is None:
+                        return await self._rest(ear) if ear.flight.begun else None
+                    if seen.failure is not None:
+                        raise failures.read(seen.failure)
+                    if seen.expires <= self._clock():
+                        _refuse_half(ear.flight)
+                        return None
+
+    async def _seen(self, flight: Flight, held: Held, lives: float) -> Progress | None:
+        """Where the other flight stands; as it was last heard of, where nobody can tell and somebody listens."""
+        try:
+            return await self._leases.progress(flight.order.recipe.hash, held.fence)
+        except (CatalogError, ClusterError):
+            if not flight.begun:
+                raise
+            return Progress(held.fence, lives, None)
+
+    async def _whole(self, ear: _Ear) -> Clip:
+        """All of it was heard: what is kept of it, else itself."""
+        flight = ear.flight
+        await ear.end()
+        kept = await self._kept(flight)
+        if kept is not None:
+            return kept
+        assert ear.take is not None
+        return await checked(flight.order, flight.said, ear.take, keep_text=False, now=self._clock())
+
+    async def _rest(self, ear: _Ear) -> Clip:
+        """It was heard in part, and has landed: the rest is read from what is kept."""
+        kept = await self._kept(ear.flight)
+        rest = None if kept is None else rest_of(kept.data, bytes(ear.passed), kept.asset.format)
+        if kept is None or rest is None:
+            raise _gone(ear.flight)
+        ear.flight.pass_on(rest)
+        return kept
+
+    async def _kept(self, flight: Flight) -> Clip | None:
+        with suppress(CatalogError, StorageError):
+            return await self._finder.find(flight.order)
+        return None
+
+
+class _Ear:
+    """What was heard for a flight, made into its format. It closes its ears to a flight that does not suit it."""
+
+    def __init__(self, flight: Flight, largest: int, *, deaf: bool) -> None:
+        self.flight = flight
+        self.take: Take | None = None
+        #: What its listeners have.
+        self.passed = bytearray()
+        self._largest = largest
+        self._deaf = deaf
+
+    @property
+    def listens(self) -> bool:
+        """Whether what the other flight says is passed on."""
+        return self.take is not None
+
+    async def heed(self, news: Begun | Chunk) -> None:
+        """Passes it on."""
+        if self._deaf:
+            return
+        if isinstance(news, Begun):
+            order = self.flight.order
+            self.take = Take(order.provider.upstream.name, news.format, order.format, self._largest)
+        elif self.take is not None:
+            self._pass(await self.take.add(news), news)
+
+    async def end(self) -> None:
+        """Passes on what is left, when all has come."""
+        assert self.take is not None
+        self._pass(await self.take.finish(), Chunk(b""))
+
+    def close(self) -> None:
+        """Frees what it holds."""
+        if self.take is not None:
+            self.take.close()
+
+    def _pass(self, piece: bytes, news: Chunk) -> None:
+        self.passed += piece
+        self.flight.pass_on(piece, news.marks)
+
+
+def _refuse_half(flight: Flight) -> None:
+    """Who has heard the beginning gets no other generation's end."""
+    if flight.begun:
+        raise _gone(flight)
+    flight.outcome = Outcome.MISS
+
+
+def _gone(flight: Flight) -> ProviderUnavailable:
+    name = flight.order.provider.upstream.name
+    return ProviderUnavailable(
+        f"The replica that heard '{name}' has gone, in the middle of it.", provider=name, remedy="Ask again."
+    )
