@@ -36,12 +36,15 @@ class HealthDoor(Door):
     async def answer(self, scope: Scope, receive: Receive) -> ASGIApp:
         parts = {"catalog": await self._catalog(), "storage": await self._storage()}
         keeps = all(state == "ok" for state in parts.values())
+        if self.gateway.meeting.trouble is not None:
+            parts["redis"] = self.gateway.meeting.trouble() or "ok"
         upstreams = {name: breaker.state for name, breaker in self.gateway.cast.breakers.items()}
-        well = keeps and all(state is State.CLOSED for state in upstreams.values())
+        well = set(parts.values()) == {"ok"} and all(state is State.CLOSED for state in upstreams.values())
         told: dict[str, Any] = {
             "status": "healthy" if well else "degraded",
             "service": "sayonce",
             "version": VERSION,
+            "replica": self.gateway.settings.replica,
             "parts": parts,
         }
         if await self._for_admin(scope):

@@ -45,9 +45,8 @@ class Flight:
         #: Whether it is to be kept; a listener that wants it kept decides for all.
         self.keep = not order.steering.no_store
         #: What the flight turned out to be, for who started it; settled before the first piece.
-        self.outcome = Outcome.MISS if self.keep else Outcome.DISABLED
-        if bypass:
-            self.go_around()
+        self.outcome = Outcome.MISS
+        self.takes_off(around=bypass)
         #: Whether its first piece came too late for somebody.
         self.late = False
         self.times = Times()
@@ -77,6 +76,11 @@ class Flight:
         """Whether listening to it answers `order`: the same format, and spoken anew where that is asked for."""
         anew = self.order.steering.no_cache or not order.steering.no_cache
         return anew and order.format == self.order.format
+
+    def takes_off(self, *, around: bool) -> None:
+        """It speaks itself, `around` what is in trouble or not, whatever it waited for before."""
+        usual = Outcome.MISS if self.keep else Outcome.DISABLED
+        self.outcome = Outcome.BYPASS if around or self.bypass else usual
 
     def go_around(self) -> None:
         """Fly although it may be kept: what holds it is in trouble."""

@@ -47,7 +47,9 @@ class Overhearing:
                 case Over(failure):
                     if failure is not None:
                         raise failure
-                    return await self._whole(ear) if ear.listens else None
+                    if ear.listens:
+                        return await self._whole(ear)
+                    # its lease tells when it has landed
                 case Begun() | Chunk() as news:
                     lives = self._clock() + self._leases.life
                     await ear.heed(news)

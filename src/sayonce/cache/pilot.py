@@ -139,7 +139,7 @@ class Pilot:
         while True:
             found = await self._ground.leases.take(wish)
             if isinstance(found, Lease):
-                flight.outcome = Outcome.BYPASS if found.last_resort else flight.outcome
+                flight.takes_off(around=found.last_resort)
                 return found
             if isinstance(found, Kept):
                 clip = await self._kept(flight)
@@ -358,7 +358,7 @@ class Pilot:
         except BaseException as error:
             await asyncio.shield(self._give_back(lease, error if isinstance(error, ProviderError) else None))
             raise
-        await asyncio.shield(self._ground.leases.withdraw(lease))
+        await self._ground.leases.withdraw(lease)
 
     async def _give_back(self, lease: Lease, failure: ProviderError | None = None) -> None:
         try:

@@ -25,6 +25,7 @@ _TOGETHER: dict[str, Callable[[Iterable[float]], float]] = {
     "sayonce_build_info": max,
     "sayonce_feed_lag_seconds": max,
     "sayonce_upstream_open": max,
+    "sayonce_redis_up": min,
     "sayonce_storage_writable": min,
 }
 

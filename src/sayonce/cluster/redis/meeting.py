@@ -18,7 +18,7 @@ from sayonce.cluster.redis.memory import RedisMemory
 from sayonce.cluster.redis.relay import RedisRelay
 from sayonce.cluster.redis.turns import SharedTurns
 from sayonce.cluster.turns import OwnTurns
-from sayonce.errors import ClusterUnavailable
+from sayonce.errors import CatalogError, ClusterUnavailable
 
 # Where it is said that a change log has grown; whose, its readers see.
 _CHANGES = "sayonce:changes"
@@ -34,8 +34,9 @@ async def met(catalog: Catalog, manner: Manner, clock: Callable[[], float]) -> A
     counted = RedisStorage(
         f"async+{manner.url}", implementation="redispy", key_prefix="sayonce:limits", socket_timeout=manner.patience
     )
+    with suppress(CatalogError):
+        await catalog.identity()  # while it is there: all keys carry it
     with link.bell(_CHANGES) as changed:
-        await link.listen(_CHANGES)
         tasks = [asyncio.create_task(link.run()), asyncio.create_task(_herald(catalog, link))]
         try:
             yield Meeting(

@@ -1,0 +1,88 @@
+"""The catalog is away: Redis decides who flies; without that, each replica flies once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from sayonce.testing.postgres import PostgresServer, postgres_server
+from sayonce.testing.redis import RedisServer
+from tests.conftest import House, until
+from tests.integration.replicas.conftest import TEXT, Replicas, listen
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[PostgresServer]:
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture
+async def two(own_postgres: PostgresServer, make_replicas: Replicas) -> tuple[House, House]:
+    replicas = await make_replicas(database_url=own_postgres.url(own_postgres.create()))
+    for house in replicas:
+        assert (await house.speak("Known before.")).status == 200
+    replicas[0].vendors.counts.calls = 0
+    return replicas
+
+
+async def test_one_speaks_and_all_hear(two: tuple[House, House], own_postgres: PostgresServer) -> None:
+    here, there = two
+    own_postgres.stop()
+    here.vendors.behave(first_byte=0.5, pace=0.05, piece=4_096, seconds=6)
+    heard = [listen(house) for house in (here, there) for _ in range(5)]
+    bodies = {await each.answer for each in heard}
+    assert (len(bodies), here.calls) == (1, 1)
+    assert {each.outcome for each in heard} <= {"bypass", "joined"}
+    assert (await there.speak(TEXT)).audio == bodies.pop()  # which heard it, and remembers
+    assert here.calls == 1
+    own_postgres.start()
+    answers = [await until(lambda house=house: _hit(house)) for house in (here, there)]
+    assert len({answer.audio for answer in answers}) == 1
+    assert here.calls == 1
+
+
+async def _hit(house: House) -> object:
+    answer = await house.speak(TEXT)
+    return answer if answer.outcome == "hit" else None
+
+
+async def test_who_flew_before_it_went_is_heard(two: tuple[House, House], own_postgres: PostgresServer) -> None:
+    here, there = two
+    here.vendors.behave(pace=0.1, piece=2_048, seconds=12)
+    first = listen(here)
+    await first.began.wait()
+    own_postgres.stop()
+    second = listen(there)
+    await second.began.wait()
+    assert await first.answer == await second.answer
+    assert here.calls == 1
+
+
+async def test_who_flies_when_it_is_back_is_waited_for(
+    two: tuple[House, House], own_postgres: PostgresServer
+) -> None:
+    here, there = two
+    own_postgres.stop()
+    here.vendors.behave(pace=0.1, piece=1_024, seconds=16)
+    first = listen(here)
+    await first.began.wait()
+    own_postgres.start()
+    second = listen(there)
+    assert await first.answer == await second.answer
+    assert here.calls == 1
+
+
+async def test_with_neither_each_replica_speaks_once(
+    two: tuple[House, House], own_postgres: PostgresServer, redis: RedisServer
+) -> None:
+    here, there = two
+    own_postgres.stop()
+    redis.kill()
+    here.vendors.behave(first_byte=0.3)
+    answers = await asyncio.gather(*(house.speak(TEXT) for house in (here, there) for _ in range(5)))
+    assert {answer.status for answer in answers} == {200}
+    assert here.calls == 2
+    assert {answer.outcome for answer in answers} <= {"bypass", "joined"}
