@@ -60,7 +60,7 @@ JSON: `SAYONCE_UPSTREAMS__KOKORO__VOICES='["af_heart", "af_nicole"]'`.
 | `headers` | none | further headers |
 | `connect_timeout`, `first_byte_timeout` | `5`, `30` | seconds |
 | `connections` | `64` | the most at a time |
-| `concurrency` | no limit | the most requests at a time with this key; further ones wait for their turn |
+| `concurrency` | no limit | the most requests at a time with this key, over all replicas in one Redis; others wait |
 
 | with `provider = "openai"` | default | what it is |
 | --- | --- | --- |

@@ -27,9 +27,6 @@ from sayonce.storage.database import Rows
 from sayonce.storage.guarded import Guarded
 from sayonce.storage.lifecycle import LIFECYCLE
 
-# What an upstream's table may say that its provider need not know: how many requests at a time it takes.
-_CONCURRENCY = "concurrency"
-
 
 def customs_of(settings: Settings, cleaner: Cleaner | None) -> Customs:
     """What holds where a request says nothing. InvalidSettings where two settings contradict each other."""
@@ -80,8 +77,7 @@ def upstream_of(settings: Settings, name: str) -> Provider:
     table = settings.all_upstreams.get(name)
     if table is None:
         raise _unset().get(name) or _unconfigured(name, settings.all_upstreams)
-    _, provider, given = _part(name, table, "provider", providers.known())
-    return providers.make(name, provider, {key: value for key, value in given.items() if key != _CONCURRENCY})
+    return providers.make(*_part(name, table, "provider", providers.known()))
 
 
 def _unconfigured(name: str, speakers: Iterable[str]) -> InvalidSettings:
@@ -154,22 +150,13 @@ def _part(
 
 
 def manner_of(settings: Settings) -> Manner:
-    """How the gateway's processes meet. InvalidSettings where an upstream's `concurrency` is no number."""
+    """How the gateway's processes meet."""
+    told = {name: str(table.get("concurrency", "")) for name, table in settings.all_upstreams.items()}
     return Manner(
         life=settings.lease_seconds,
         url=settings.redis_url,
         patience=settings.redis_patience,
         keep=settings.shared_keep,
-        turns={name: _turns(name, table) for name, table in settings.all_upstreams.items() if _CONCURRENCY in table},
+        turns={name: int(most) for name, most in told.items() if most.isdecimal()},
         limit=settings.miss_limit,
     )
-
-
-def _turns(name: str, table: Mapping[str, object]) -> int:
-    told = str(table[_CONCURRENCY])
-    if not told.isdecimal() or not int(told):
-        raise InvalidSettings(
-            f"The 'concurrency' of the upstream '{name}' is {told!r}.",
-            remedy="Say how many requests at a time it takes.",
-        )
-    return int(told)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from functools import partial
 
-from sayonce.checkup import catalog, providers, storages
+from sayonce.checkup import catalog, providers, redis, storages
 from sayonce.checkup import settings as own_settings
 from sayonce.checkup.clock import Clocks
 from sayonce.checkup.findings import Check, Finding, Part, Verdict
@@ -57,6 +57,7 @@ def _checks(settings: Settings, clocks: Clocks) -> list[Check]:
             Check(storages.part_of(name), partial(storages.findings, settings, name, clocks))
             for name in storages.used(settings)
         ),
+        *([Check(redis.PART, partial(redis.findings, settings, clocks))] if settings.redis_url else []),
         *(Check(providers.part_of(name), partial(providers.findings, settings, name, clocks)) for name in chain),
     ]
 

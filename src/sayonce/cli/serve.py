@@ -39,7 +39,7 @@ def serve(
 
     def load() -> configuration.Settings:
         settings = configuration.load(**told)
-        logs.configure(settings.log_level, settings.log_format)
+        logs.configure(settings.log_level, settings.log_format, settings.replica_name)
         return settings
 
     if hasattr(signal, "SIGHUP") and worker is not None:

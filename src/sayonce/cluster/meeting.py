@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 
 from sayonce.catalog.catalog import Catalog
@@ -23,7 +23,7 @@ class Manner:
     url: str | None = None
     patience: float = 0.5  # how long an answer of Redis is waited for
     keep: float = 0.0  # how long audio stays in Redis; 0: it does not enter
-    turns: Mapping[str, int] | None = None  # how many requests at a time an upstream takes, by its name
+    turns: Mapping[str, int] = field(default_factory=dict)  # requests at a time that an upstream takes
     limit: str | None = None  # how often a tenant may have something spoken anew
 
 
@@ -44,7 +44,7 @@ class Meeting:
 async def met(catalog: Catalog, manner: Manner, clock: Callable[[], float]) -> AsyncIterator[Meeting]:
     """What processes share, as long as it is entered. `clock` gives seconds since 1970. InvalidSettings where the URL
     is none, MissingExtra where what it needs is not installed."""
-    leases, turns = CatalogLeases(catalog, manner.life), OwnTurns(manner.turns or {}, manner.limit)
+    leases, turns = CatalogLeases(catalog, manner.life), OwnTurns(manner.limit)
     alone = Meeting(leases, Silence(), NoMemory(), turns, asyncio.Event())
     if manner.url is None:
         yield alone

@@ -1,10 +1,9 @@
-"""Turns at vendors, and who has had enough, within this process; what replicas share stands before it."""
+"""Who has had enough spoken anew, within this process."""
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from limits import RateLimitItem, parse_many
@@ -16,22 +15,15 @@ from sayonce.errors import RateLimited
 
 
 class OwnTurns(Turns):
-    """`most` is how many requests at a time an upstream takes, by its name; `limit` such as `100/minute; 2000/day`,
-    or none."""
+    """`limit` is such as `100/minute; 2000/day`, or none. Turns within a process are the provider's own to give."""
 
-    def __init__(self, most: Mapping[str, int], limit: str | None) -> None:
-        self._turns = {upstream: asyncio.Semaphore(number) for upstream, number in most.items()}
+    def __init__(self, limit: str | None) -> None:
         self.limits: Sequence[RateLimitItem] = parse_many(limit) if limit else ()
         self._counted = SlidingWindowCounterRateLimiter(MemoryStorage())
 
     @asynccontextmanager
     async def at(self, upstream: str) -> AsyncIterator[None]:
-        turn = self._turns.get(upstream)
-        if turn is None:
-            yield
-        else:
-            async with turn:
-                yield
+        yield
 
     async def count(self, tenant: str) -> None:
         await refuse_excess(self._counted, self.limits, tenant)

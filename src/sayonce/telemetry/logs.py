@@ -39,8 +39,11 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     return logger
 
 
-def configure(level: str, style: str) -> None:
-    """Sets up all logging of the process. `style` is `console`, `json`, or `auto`: console on a terminal."""
+def configure(level: str, style: str, replica: str | None = None) -> None:
+    """Sets up all logging of the process. `style` is `console`, `json`, or `auto`: console on a terminal. Each line
+    names the `replica`, if it has a name."""
+    if replica is not None:
+        structlog.contextvars.bind_contextvars(replica=replica)
     console = style == "console" or (style == "auto" and sys.stderr.isatty())
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(

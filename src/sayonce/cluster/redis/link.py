@@ -47,7 +47,7 @@ class Link:
         self._rung: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._bells: PubSub | None = None
         try:
-            pool = BlockingConnectionPool.from_url(
+            self.pool: Any = BlockingConnectionPool.from_url(
                 url,
                 max_connections=_CONNECTIONS,
                 timeout=patience,
@@ -61,7 +61,7 @@ class Link:
             raise InvalidSettings(
                 "REDIS_URL cannot be read.", remedy="Write redis://user:password@host:6379/0, rediss:// or unix://."
             ) from error
-        self._redis = Redis(connection_pool=pool)
+        self._redis = Redis(connection_pool=self.pool)
         self._scripts: dict[str, AsyncScript] = {}
         #: Why Redis last failed, by its error's code; None where it answers.
         self.trouble: str | None = None
@@ -135,6 +135,7 @@ class Link:
         """Frees the connections. Called once, last."""
         with suppress(*_TROUBLE):
             await self._redis.aclose()
+            await self.pool.aclose()
 
     async def _hear(self, bells: PubSub) -> None:
         async with asyncio.timeout(self._patience + _SILENCE):
@@ -192,6 +193,7 @@ def _meaning(error: Exception) -> str:
         "OutOfMemoryError": "is full",
         "ReadOnlyError": "is a replica that cannot be written to",
         "BusyLoadingError": "is starting",
+        "ResponseError": "refuses what it is asked, which takes Redis 6.2 or later",
         "TimeoutError": "does not answer in time",
     }
     return meanings.get(type(error).__name__, "does not answer")

@@ -28,11 +28,10 @@ _CHANGES = "sayonce:changes"
 async def met(catalog: Catalog, manner: Manner, clock: Callable[[], float]) -> AsyncIterator[Meeting]:
     """What replicas share, as long as it is entered."""
     assert manner.url is not None
-    most = manner.turns or {}
     link = Link(manner.url, manner.patience, catalog.identity)
     relay = RedisRelay(link)
     counted = RedisStorage(
-        f"async+{manner.url}", implementation="redispy", key_prefix="sayonce:limits", socket_timeout=manner.patience
+        "async+redis://", implementation="redispy", key_prefix="sayonce:limits", connection_pool=link.pool
     )
     with suppress(CatalogError):
         await catalog.identity()  # while it is there: all keys carry it
@@ -43,7 +42,7 @@ async def met(catalog: Catalog, manner: Manner, clock: Callable[[], float]) -> A
                 leases=AnnouncedLeases(CatalogLeases(catalog, manner.life), link, clock),
                 relay=relay,
                 memory=RedisMemory(link, manner.keep) if manner.keep else NoMemory(),
-                turns=SharedTurns(OwnTurns(most, manner.limit), link, most, counted),
+                turns=SharedTurns(OwnTurns(manner.limit), link, manner.turns, counted),
                 changed=changed,
                 trouble=lambda: link.trouble,
             )

@@ -39,7 +39,7 @@ return redis.call('PUBLISH', ARGV[2], '')
 
 
 class SharedTurns(Turns):
-    """`own` are this process's, which are waited for first; `most` is how many an upstream takes, by its name."""
+    """`own` counts while Redis does not; `most` is how many requests at a time an upstream takes, by its name."""
 
     def __init__(self, own: OwnTurns, link: Link, most: Mapping[str, int], counted: RedisStorage) -> None:
         self._own = own
@@ -49,20 +49,19 @@ class SharedTurns(Turns):
 
     @asynccontextmanager
     async def at(self, upstream: str) -> AsyncIterator[None]:
-        async with self._own.at(upstream):
-            if upstream not in self._most:
-                yield
-                return
-            name = secrets.token_hex(8)
+        if upstream not in self._most:
+            yield
+            return
+        name = secrets.token_hex(8)
+        try:
+            await self._wait(upstream, name)
+            having = asyncio.create_task(self._have(upstream, name))
             try:
-                await self._wait(upstream, name)
-                having = asyncio.create_task(self._have(upstream, name))
-                try:
-                    yield
-                finally:
-                    having.cancel()
+                yield
             finally:
-                await asyncio.shield(self._give_back(upstream, name))
+                having.cancel()
+        finally:
+            await asyncio.shield(self._give_back(upstream, name))
 
     async def count(self, tenant: str) -> None:
         if not self._own.limits:

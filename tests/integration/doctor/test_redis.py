@@ -1,0 +1,48 @@
+"""What the doctor says of Redis."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from sayonce.checkup import redis as of_redis
+from sayonce.testing.redis import RedisServer
+from tests.integration.doctor.conftest import told
+
+
+async def test_redis_is_asked(redis: RedisServer) -> None:
+    found = await told(redis_url=redis.url())
+    assert found["redis", "reached"].verdict == "ok"
+    assert "redis" in found["clock", "time"].said, "its TIME was compared"
+    redis.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    assert found.keys() < (found := await told(redis_url=redis.url())).keys()
+    assert found["redis", "policy"].verdict == "warning"
+    await asyncio.to_thread(redis.kill)
+    found = await told(redis_url=redis.url())
+    assert (found["redis", "reached"].verdict, "REDIS_URL" in found["redis", "reached"].remedy) == ("failed", True)
+
+
+async def test_a_password_is_asked_for_and_never_told(redis: RedisServer) -> None:
+    redis.ask("CONFIG", "SET", "requirepass", "the right one")
+    url = redis.url().replace("://", "://:never-told@")
+    found = await told(redis_url=url)
+    assert "does not accept the user or the password" in found["redis", "reached"].said
+    assert "never-told" not in str(found)
+
+
+@pytest.mark.parametrize("url", ["localhost:6379", "http://localhost", "redis://host:port", ""])
+async def test_an_address_that_is_none(url: str) -> None:
+    found = await told(redis_url=url)
+    if url:
+        assert "REDIS_URL cannot be read" in found["redis", "set up"].said
+    else:
+        assert ("redis", "set up") not in found
+
+
+@pytest.mark.parametrize(
+    ("told_of_itself", "what"),
+    [({"redis_version": "6.0.16"}, "version"), ({"redis_version": "7.2.0", "role": "slave"}, "role")],
+)
+def test_what_it_says_of_itself(told_of_itself: dict[str, str], what: str) -> None:
+    assert {each.what: each.verdict for each in of_redis.of(told_of_itself)}[what] == "failed"
