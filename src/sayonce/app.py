@@ -258,8 +258,7 @@ async def _wind_down(gateway: Gateway) -> None:
 def _measure(gateway: Gateway) -> None:
     watch = gateway.watch.metrics.watch
     trouble = gateway.meeting.trouble
-    if trouble is not None:
-        watch("sayonce_redis_up", "Whether Redis answers.", lambda: float(trouble() is None))
+    watch("sayonce_redis_up", "Whether Redis answers; 1 without one.", lambda: float(not (trouble and trouble())))
     watch("sayonce_flights", "Generations in progress.", lambda: gateway.engine.flying)
     watch("sayonce_memory_entries", "Clips in memory.", lambda: gateway.hot.entries)
     watch("sayonce_memory_bytes", "What they take.", lambda: gateway.hot.weight)
