@@ -23,6 +23,7 @@ from sayonce.errors import CatalogUnavailable, ProviderError
 from sayonce.testing.clusters import LeaseContract, RelayContract
 from sayonce.testing.redis import RedisServer
 from sayonce.testing.rows import wish
+from tests.conftest import until
 
 LIFE = 0.5
 
@@ -140,6 +141,16 @@ class TestOfLastResort:
         assert isinstance(await leases[0].take(wish("a")), Held)
         assert b"lease" in redis.ask("KEYS", "*lease*")
 
+    async def test_who_overslept_takes_nothing_back(self, leases: tuple[Leases, Leases]) -> None:
+        old = await leases[0].take(wish("a"))
+        new = await until(lambda: _taken(leases[1]))
+        assert isinstance(old, Lease)
+        await leases[0].release(old)
+        await leases[0].withdraw(old)
+        found = await leases[0].take(wish("a"))
+        assert isinstance(found, Held)
+        assert found.fence == new.fence
+
     async def test_it_is_waited_for_when_the_catalog_is_back(
         self, leases: tuple[Leases, Leases], away: Away, tmp_path: Path
     ) -> None:
@@ -176,6 +187,11 @@ class TestOfLastResort:
         redis.kill()
         with pytest.raises(CatalogUnavailable):
             await leases[0].take(wish("a"))
+
+
+async def _taken(leases: Leases) -> Lease | None:
+    found = await leases.take(wish("a"))
+    return found if isinstance(found, Lease) else None
 
 
 class TestRedisRelay(RelayContract):
