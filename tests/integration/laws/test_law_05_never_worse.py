@@ -45,6 +45,22 @@ async def test_a_corrupt_catalog(house: House) -> None:
         assert (await house.speak("Kept.")).outcome == "hit"
 
 
+async def test_memory_that_nobody_tells_what_to_forget_is_marked(house: House) -> None:
+    await house.speak("Kept.")
+    house.gateway.feed.patience = 0.2
+    with corrupt(house.gateway.settings.data_dir / "catalog.db"):
+        await until(lambda: house.gateway.feed.deaf)
+        heard = await house.speak("Kept.")
+        assert (heard.status, heard.outcome, house.calls) == (200, "bypass", 1)
+    await until(lambda: not house.gateway.feed.deaf)
+    assert await until(lambda: _is_hit(house, "Kept."))
+    assert house.calls == 1
+
+
+async def _is_hit(house: House, text: str) -> bool:
+    return (await house.speak(text)).outcome == "hit"
+
+
 async def test_a_locked_catalog(house: House) -> None:
     with locked(house.gateway.settings.data_dir / "catalog.db"):
         first = await house.speak()

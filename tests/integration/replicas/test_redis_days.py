@@ -148,3 +148,14 @@ async def test_what_is_spoken_anew_is_limited_over_all(make_replicas: Replicas) 
     assert refused.status == 429
     assert 0 < int(refused.headers["retry-after"]) <= 120
     assert (await there.speak(f"{TEXT} 0")).outcome == "hit"
+
+
+async def test_what_no_sayonce_has_said_is_not_heard(make_replicas: Replicas, redis: RedisServer) -> None:
+    here, there = await make_replicas()
+    here.vendors.behave(first_byte=0.5, pace=0.05, piece=4_096, seconds=8)
+    first = listen(here)
+    await until(lambda: b"flight" in redis.ask("KEYS", "*flight*"))
+    key = next(line for line in redis.ask("KEYS", "*flight*").decode().split() if "flight" in line)
+    redis.ask("XADD", key, "*", "at", "many", "data", "garbage")
+    redis.ask("XADD", key, "*", "nothing", "known")
+    await heard_whole(first, listen(there), here)

@@ -71,7 +71,9 @@ class RedisRelay(Relay):
             try:
                 await stream.begin(audio_format)
                 began = time.monotonic()
-                await stream.end(await self._passed_on(stream, chunks()))
+                over = await self._passed_on(stream, chunks())
+                if over is not None:
+                    await stream.end(over.failure)
             except ClusterUnavailable:
                 if time.monotonic() - began > _TRIES:
                     return  # whoever waits learns it from the lease and the catalog
@@ -79,18 +81,18 @@ class RedisRelay(Relay):
             else:
                 return
 
-    async def _passed_on(self, stream: _Stream, chunks: AsyncIterator[Chunk]) -> ProviderError | None:
-        """Says it all; how it failed, where it did."""
+    async def _passed_on(self, stream: _Stream, chunks: AsyncIterator[Chunk]) -> Over | None:
+        """Says it all; how it ended. None where that is nobody's elsewhere, such as a tenant's limit."""
         try:
             async for chunk in chunks:
                 await stream.add(chunk)
         except ClusterUnavailable:
             raise
         except ProviderError as failure:
-            return failure
-        except SayonceError as failure:
-            return ProviderError(failure.message, provider="sayonce", remedy=failure.remedy)
-        return None
+            return Over(failure)
+        except SayonceError:
+            return None
+        return Over()
 
 
 class _Stream:
@@ -171,7 +173,10 @@ class _RedisHearing(Hearing):
         entries = await self._link.ask(lambda redis: redis.xrange(key, self._read_to, count=_READ))
         for number, entry in entries:
             self._read_to = f"({number.decode()}"
-            self._came.extend(self._news(entry))
+            try:
+                self._came.extend(self._news(entry))
+            except (ValueError, KeyError, TypeError) as error:
+                raise ClusterUnavailable("Redis says what no sayonce has said.", backend="redis") from error
         return bool(entries)
 
     async def _is_long(self, key: str) -> bool:
