@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -62,8 +63,8 @@ _DIALECTS: Mapping[str, Callable[[SayonceError], answers.Bytes]] = {
 _log = get_logger("sayonce.server")
 
 
-def application(gateway: Gateway, siblings: Siblings | None = None) -> ASGIApp:
-    """The doors of a gateway, whose process may have siblings."""
+def application(gateway: Gateway, siblings: Siblings | None = None, stopping: asyncio.Event | None = None) -> ASGIApp:
+    """The doors of a gateway, whose process may have siblings, and may have been told to stop."""
     app = FastAPI(title="sayonce", version=VERSION, docs_url=None, redoc_url=None, redirect_slashes=False)
     desk = Desk(gateway)
     openai.hang_doors(app, gateway, desk)
@@ -74,7 +75,7 @@ def application(gateway: Gateway, siblings: Siblings | None = None) -> ASGIApp:
     messages.hang_doors(app, gateway, desk)
     sessions.hang_doors(app, gateway, desk)
     admin.hang_doors(app, gateway, desk)
-    status.hang_doors(app, gateway, desk, siblings)
+    status.hang_doors(app, gateway, desk, siblings, stopping or asyncio.Event())
     app.add_exception_handler(HTTPException, _no_door)
     lobby = Lobby(app)
     if not gateway.settings.cors_origins:
@@ -99,30 +100,50 @@ class Worker:
 
 
 async def serve(load: Callable[[], Settings], announce: Callable[[str], None], worker: Worker | None = None) -> None:
-    """Serves until told to stop; told to hang up (SIGHUP), it loads its settings anew. `announce` is told the
-    address. InvalidSettings where it may not, or cannot, listen there."""
+    """Serves until told to stop, and for as long as it drains; told to hang up (SIGHUP), it loads its settings anew.
+    `announce` is told the address. InvalidSettings where it may not, or cannot, listen there."""
     siblings = None if worker is None else Siblings(worker.folder, worker.number)
+    stopping = asyncio.Event()
     settings = load()
     async with AsyncExitStack() as stack:
-        stage = await Stage.open(settings, partial(_dressed, siblings=siblings))
+        stage = await Stage.open(settings, partial(_dressed, siblings=siblings, stopping=stopping))
         stack.push_async_callback(stage.close)
         await _refuse_open_doors(stage.gateway)
         listener = listen(settings) if worker is None else _inherited(worker.listener)
         stack.callback(listener.close)
         if siblings is not None:
             await stack.enter_async_context(siblings.telling(stage.metrics))
-        server = _Server(_config(stage))
+        server = _Server(stage, stopping)
         stack.push_async_callback(_on_hang_up(lambda: stage.change(load)))
         announce(address_of(listener))
         await server.serve([listener])
 
 
-async def _dressed(gateway: Gateway, siblings: Siblings | None) -> tuple[ASGIApp, Lane | None]:
-    return application(gateway, siblings), await hot_lane(gateway)
+async def _dressed(
+    gateway: Gateway, siblings: Siblings | None, stopping: asyncio.Event
+) -> tuple[ASGIApp, Lane | None]:
+    return application(gateway, siblings, stopping), await hot_lane(gateway)
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's would end the process by the signal that told it to stop, before what was paid for has landed."""
+    """uvicorn's would end the process by the signal that told it to stop, before what was paid for has landed; and at
+    once, while balancers still send requests."""
+
+    def __init__(self, stage: Stage, stopping: asyncio.Event) -> None:
+        super().__init__(_config(stage))
+        self._stage = stage
+        self._stopping = stopping
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Told by SIGTERM for the first time, it drains: it serves on, and is not ready any more. Who interrupts is a
+        person, who waits for no balancer."""
+        drain = self._stage.gateway.settings.drain_seconds
+        if sig == signal.SIGTERM and drain and not self._stopping.is_set():
+            _log.info("server.drains", seconds=drain)
+            asyncio.get_running_loop().call_later(drain, super().handle_exit, sig, frame)
+        else:
+            super().handle_exit(sig, frame)
+        self._stopping.set()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -17,7 +17,7 @@ from sayonce.settings import Settings
 from sayonce.telemetry.logs import get_logger
 
 # What another gateway cannot take over, since it is the process's.
-_OF_THE_PROCESS = ("host", "port", "workers", "hot_lane")
+_OF_THE_PROCESS = ("host", "port", "workers", "hot_lane", "drain_seconds", "shutdown_seconds")
 
 _log = get_logger("sayonce.stage")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
 from typing import Any, ClassVar
 
@@ -24,17 +25,22 @@ from sayonce.telemetry.siblings import Siblings
 
 class HealthDoor(Door):
     """Alive, and ready: `/api/health` answers while the process lives, `/api/health/ready` 503 while it could not
-    keep what it speaks. An admin's key is told how each upstream stands, too."""
+    keep what it speaks, or is about to stop. An admin's key is told how each upstream stands, too."""
 
     for_callers: ClassVar[bool] = False
 
-    def __init__(self, gateway: Gateway, desk: Desk, *, strict: bool) -> None:
+    def __init__(self, gateway: Gateway, desk: Desk, stopping: asyncio.Event, *, strict: bool) -> None:
         super().__init__(gateway)
         self._desk = desk
+        self._stopping = stopping
         self._strict = strict
 
     async def answer(self, scope: Scope, receive: Receive) -> ASGIApp:
-        parts = {"catalog": await self._catalog(), "storage": await self._storage()}
+        parts = {
+            "gateway": "stopping" if self._stopping.is_set() else "ok",
+            "catalog": await self._catalog(),
+            "storage": await self._storage(),
+        }
         keeps = all(state == "ok" for state in parts.values())
         if self.gateway.meeting.trouble is not None:
             parts["redis"] = self.gateway.meeting.trouble() or "ok"
@@ -148,7 +154,7 @@ def health() -> None:
 
 
 def ready() -> None:
-    """Whether it can keep what it speaks; 503 where not."""
+    """Whether it can keep what it speaks, and is not about to stop; 503 where not."""
 
 
 def cache_stats() -> None:
@@ -159,9 +165,11 @@ def metrics() -> None:
     """Metrics in Prometheus's text format."""
 
 
-def hang_doors(app: FastAPI, gateway: Gateway, desk: Desk, siblings: Siblings | None) -> None:
-    """Hangs these doors."""
-    hang(app, "/api/health", "GET", HealthDoor(gateway, desk, strict=False), health)
-    hang(app, "/api/health/ready", "GET", HealthDoor(gateway, desk, strict=True), ready)
+def hang_doors(
+    app: FastAPI, gateway: Gateway, desk: Desk, siblings: Siblings | None, stopping: asyncio.Event
+) -> None:
+    """Hangs these doors; `stopping` is set as soon as the process is told to stop."""
+    hang(app, "/api/health", "GET", HealthDoor(gateway, desk, stopping, strict=False), health)
+    hang(app, "/api/health/ready", "GET", HealthDoor(gateway, desk, stopping, strict=True), ready)
     hang(app, "/api/cache-stats", "GET", StatisticsDoor(gateway, desk), cache_stats)
     hang(app, "/metrics", "GET", MetricsDoor(gateway, desk, siblings), metrics)

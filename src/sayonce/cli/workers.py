@@ -22,7 +22,7 @@ _WRONG = 2
 # Who has died is started again so many seconds after its last start, and twice as many the next time, but not more
 # than the latter; who has served as long is sound.
 _PAUSE, _LONG = 1.0, 30.0
-# How much longer than its flights a worker may take to end.
+# How much longer a worker may take to end than it drains, listeners are waited for, and flights after them.
 _GRACE = 10.0
 _HEEDED = {signal.SIGCHLD, signal.SIGHUP, signal.SIGINT, signal.SIGTERM} if os.name == "posix" else set()
 
@@ -39,7 +39,7 @@ def supervise(settings: Settings, environment: Mapping[str, str], announce: Call
     with tempfile.TemporaryDirectory(prefix="sayonce-") as folder:
         workers = [_Worker(n, each, Path(folder), environment) for n, each in enumerate(listeners)]
         announce(server.address_of(listeners[0]))
-        return _watch(workers, settings.shutdown_seconds + _GRACE)
+        return _watch(workers, settings.drain_seconds + 2 * settings.shutdown_seconds + _GRACE)
 
 
 class _Worker:
@@ -61,6 +61,11 @@ class _Worker:
             env={**os.environ, **self._environment},
             pass_fds=[self._listener.fileno()],
         )
+
+    def let_go(self) -> None:
+        """Leaves the listening socket to the process, which closes it when it has drained: nobody is to wait there
+        for a process that will never come."""
+        self._listener.close()
 
     def heed(self) -> None:
         """Fills a dead process's place again: at once where it lived long, and the later the oftener it did not."""
@@ -89,6 +94,8 @@ def _watch(workers: Sequence[_Worker], patience: float) -> int:
         if hopeless or number in (signal.SIGINT, signal.SIGTERM):
             wrong, end = wrong or hopeless, end or time.monotonic() + patience
             _tell(workers, signal.SIGTERM)
+            for worker in workers:
+                worker.let_go()
         dead = [worker for worker in workers if worker.process.poll() is not None]
         if end is None:
             for worker in dead:
