@@ -37,8 +37,10 @@ bench: .venv/.ready .venv/.peers  ## the figures of bench/RESULTS.md, measured h
 docs: .venv/.ready  ## the pages of docs/ that are made from code
 	@$(BIN)/python -m docs.reference
 
-lock: | $(UV)  ## requirements.lock anew, from pyproject.toml
+lock: | $(UV)  ## requirements.lock anew, from pyproject.toml, and those of the image, which are parts of it
 	$(COMPILE) --all-extras --group dev pyproject.toml -o requirements.lock
+	$(COMPILE) --all-extras --constraints requirements.lock pyproject.toml -o deploy/requirements.lock
+	echo hatchling | $(COMPILE) --constraints requirements.lock - -o deploy/build.lock
 	$(COMPILE) bench/requirements.in -o bench/requirements.lock
 
 clean:  ## removes what setup and the tools made
