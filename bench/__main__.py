@@ -24,6 +24,7 @@ from bench import (
     replay,
     replicas,
     scale,
+    simulation,
     soak,
     variants,
 )
@@ -41,6 +42,7 @@ SECTIONS = {
     "chain": ("A chain whose first provider is known dead", chain.run),
     "variants": ("Another format of a kept 10 s clip", variants.run),
     "replay": ("Dialogue replayed before a vendor that bills by the character", replay.run),
+    "simulation": ("10^9 assets and 10^5 requests a second, reckoned", simulation.run),
     "counts": ("What has no tolerance", counts.run),
 }
 RESULTS = Path(__file__).with_name("RESULTS.md")
