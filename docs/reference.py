@@ -202,7 +202,8 @@ bounded: upstreams, outcomes and error codes, never a tenant, a voice or a text.
 {rows}
 
 Worth an alert: `sayonce_bugs_total` above 0; `sayonce_bypasses_total` rising; `sayonce_storage_writable` at 0;
-`sayonce_feed_lag_seconds` above 5; `sayonce_failed_attempts_total` beside `sayonce_generations_total`.
+`sayonce_feed_lag_seconds` above 5; `sayonce_failed_attempts_total` beside `sayonce_generations_total`. As rules for
+Prometheus they stand in `deploy/alerts.yml`.
 """
 
 
