@@ -113,6 +113,20 @@ async def test_it_stops_by_itself_when_it_has_drained(tmp_path: Path) -> None:
         assert time.monotonic() - began > 1.4
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_who_flies_too_long_is_called_off_and_gives_its_lease_back(tmp_path: Path, workers: str) -> None:
+    vendors, folder = FakeVendors(), tmp_path / "data"
+    given = {"SAYONCE_SHUTDOWN_SECONDS": "1", "SAYONCE_WORKERS": workers, "SAYONCE_LEASE_SECONDS": "600"}
+    async with serving(vendors) as upstream, serving_process(folder, upstream, **given) as server:
+        vendors.behave(trouble="never")
+        waiting = asyncio.create_task(ask(server, "Never said."))
+        await until(lambda: vendors.counts.calls == 1 and leases(folder) == 1)
+        server.signal(signal.SIGTERM)
+        assert await asyncio.wait_for(server.process.wait(), DEADLINE) == 0
+        await asyncio.gather(waiting, return_exceptions=True)
+    assert leases(folder) == 0
+
+
 async def test_a_person_who_interrupts_waits_for_no_balancer(tmp_path: Path) -> None:
     async with serving(FakeVendors()) as upstream, serving_process(tmp_path, upstream, **LONG) as server:
         server.signal(signal.SIGINT)
