@@ -21,7 +21,8 @@ def server() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 async def house(make_house: MakeHouse, server: PostgresServer, redis: RedisServer) -> House:
-    return await make_house(database_url=server.url(), redis_url=redis.url(), poll_seconds=0.05, flush_seconds=0.05)
+    url = server.url(server.create())
+    return await make_house(database_url=url, redis_url=redis.url(), poll_seconds=0.05, flush_seconds=0.05)
 
 
 async def parts_in_trouble(house: House, status: int) -> set[str]:
@@ -43,6 +44,29 @@ async def test_without_its_catalog_it_is_not(house: House, server: PostgresServe
     assert await parts_in_trouble(house, 503) == {"catalog"}
     await asyncio.to_thread(server.start)
     await until(lambda: is_ready(house))
+
+
+async def test_with_a_catalog_that_can_only_be_read_it_is_not(house: House, server: PostgresServer) -> None:
+    """A stand-by that was not promoted, or a full disk: what is spoken would have no row."""
+    await house.speak()
+    name = str(house.gateway.settings.database_url).partition("@/")[2].partition("?")[0]
+    _all_anew(server, name, "on")
+    await until(lambda: _read_only(house))
+    assert (await house.speak()).outcome == "hit"
+    _all_anew(server, name, "off")
+    await until(lambda: is_ready(house))
+
+
+def _all_anew(server: PostgresServer, name: str, read_only: str) -> None:
+    server.run(f"ALTER DATABASE {name} SET default_transaction_read_only = {read_only}")
+    server.run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+
+
+async def _read_only(house: House) -> bool:
+    """Whether it says so, while it can be read: once all connections are new."""
+    live = (await house.http.get("/api/health")).json()["parts"]["catalog"]
+    ready = await house.http.get("/api/health/ready")
+    return (live, ready.status_code, ready.json()["parts"]["catalog"]) == ("ok", 503, "catalog_unavailable")
 
 
 async def test_a_catalog_that_hangs_is_told_within_a_probes_patience(house: House, server: PostgresServer) -> None:

@@ -68,6 +68,8 @@ class HealthDoor(Door):
     async def _catalog(self) -> str:
         try:
             await self.gateway.catalog.newest_change()
+            if self._strict:
+                await self.gateway.catalog.prove()
         except CatalogError as error:
             return error.code
         return "ok"

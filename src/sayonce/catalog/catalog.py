@@ -295,6 +295,12 @@ class Catalog:
         rows = await self._database.look_up(changes.NEWEST, {})
         return rows[0][0] or 0
 
+    async def prove(self) -> None:
+        """Writes something that does not stay. CatalogError where nothing can be written."""
+        objection = (await self._database.examine()).objection
+        if objection is not None:
+            raise objection
+
     async def changes_since(self, sequence: int) -> Sequence[Change]:
         """The entries after one, oldest first, at most a thousand."""
         return changes.changes_of(await self._database.look_up(changes.SINCE, {"sequence": sequence}))
