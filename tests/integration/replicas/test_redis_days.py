@@ -80,7 +80,7 @@ async def test_never_there(make_house: MakeHouse, postgres: str, redis: RedisSer
     await until(lambda: here.calls)
     await heard_whole(first, listen(there), here)
     health = (await here.http.get("/api/health")).json()
-    assert health["parts"] == {"catalog": "ok", "storage": "ok", "redis": "cluster_unavailable"}
+    assert health["parts"] == {"gateway": "ok", "catalog": "ok", "storage": "ok", "redis": "cluster_unavailable"}
     assert health["status"] == "degraded"
     assert (await here.http.get("/api/health/ready")).status_code == 200  # what it speaks, it keeps
     redis.start()
