@@ -11,6 +11,8 @@ from sayonce.cache.orders import Clip
 
 # What an entry costs besides its audio: its asset's row and the keys, measured with tracemalloc.
 _ENTRY = 2_500
+# How many names it notes as forgotten. What was looked up before the first of them is not remembered at all.
+_NOTED = 10_000
 
 
 class HotTier:
@@ -19,8 +21,11 @@ class HotTier:
 
     def __init__(self, capacity: int, clock: Callable[[], float]) -> None:
         self._clock = clock
-        #: Rises whenever something is forgotten. Who looked something up before must not remember it after.
+        #: Rises whenever something is forgotten. Who looked that up before must not remember it after.
         self.epoch = 0
+        # When what was forgotten, by content or recipe hash, the latest last; since when all of it is noted.
+        self._forgotten: dict[bytes, int] = {}
+        self._noted_since = 0
         #: Whether nobody tells any more what is to be forgotten.
         self.stale: Callable[[], bool] = lambda: False
         self._variants: defaultdict[bytes, set[bytes]] = defaultdict(set)
@@ -39,28 +44,31 @@ class HotTier:
         return clip
 
     def put(self, clip: Clip, epoch: int) -> None:
-        """Remembers a clip, in place of what was remembered under its name; unless something was forgotten since
-        `epoch`, when the clip was looked up or landed: it might be what was to be forgotten."""
-        if epoch != self.epoch:
-            return
+        """Remembers a clip, in place of what was remembered under its name; unless that, or its recipe, was forgotten
+        since `epoch`, when the clip was looked up or landed: it might be what was to be forgotten."""
         asset = clip.asset
+        latest = max(self._forgotten.get(name, 0) for name in (asset.content_hash, asset.recipe_hash))
+        if max(latest, self._noted_since) > epoch:
+            return
         self._variants[asset.recipe_hash].add(asset.content_hash)
         self._clips.set(asset.content_hash, clip)
 
     def forget(self, content_hash: bytes) -> None:
         """Drops the clip of that name, if there is one."""
-        self.epoch += 1
+        self._note(content_hash)
         self._clips.remove(content_hash)
 
     def forget_recipe(self, recipe_hash: bytes) -> None:
         """Drops every format of a recipe."""
-        self.epoch += 1
+        self._note(recipe_hash)
         for content_hash in tuple(self._variants.get(recipe_hash, ())):
             self.forget(content_hash)
 
     def clear(self) -> None:
         """Drops all."""
         self.epoch += 1
+        self._noted_since = self.epoch
+        self._forgotten.clear()
         self._clips.clear()
         self._variants.clear()
 
@@ -73,6 +81,13 @@ class HotTier:
     def weight(self) -> int:
         """How many bytes they take, about."""
         return self._clips.weighted_size()
+
+    def _note(self, name: bytes) -> None:
+        self.epoch += 1
+        self._forgotten.pop(name, None)
+        self._forgotten[name] = self.epoch
+        if len(self._forgotten) > _NOTED:
+            self._noted_since = self._forgotten.pop(next(iter(self._forgotten)))
 
     def _evicted(self, content_hash: bytes, clip: Clip, cause: str) -> None:
         if cause == "replaced":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
+import pytest
+
 from sayonce.cache.hot import HotTier
 from sayonce.cache.orders import Clip
 from sayonce.catalog.records import Asset, Blob
@@ -85,10 +87,35 @@ def test_a_recipe_is_forgotten_in_every_format() -> None:
     assert [hot.get(each.asset.content_hash) for each in (one, two, other)] == [None, None, other]
 
 
-def test_what_was_looked_up_before_something_was_forgotten_is_not_remembered() -> None:
+@pytest.mark.parametrize("forget", ["name", "recipe", "all", "too much"])
+def test_what_was_looked_up_before_it_was_forgotten_is_not_remembered(
+    forget: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sayonce.cache.hot._NOTED", 2)
     hot = HotTier(1_000_000, lambda: 0.0)
-    stale = clip("stale")
+    stale = clip("stale", recipe="a")
     epoch = hot.epoch
-    hot.forget(stale.asset.content_hash)
+    match forget:
+        case "name":
+            hot.forget(stale.asset.content_hash)
+        case "recipe":
+            hot.forget_recipe(stale.asset.recipe_hash)
+        case "all":
+            hot.clear()
+        case _:
+            for name in ("one", "two", "three"):
+                hot.forget(clip(name).asset.content_hash)
     hot.put(stale, epoch)
     assert hot.get(stale.asset.content_hash) is None
+    put(hot, stale)
+    assert hot.get(stale.asset.content_hash) is stale
+
+
+def test_what_else_was_forgotten_meanwhile_keeps_nothing_from_being_remembered() -> None:
+    hot = HotTier(1_000_000, lambda: 0.0)
+    paid, other = clip("paid"), clip("other")
+    epoch = hot.epoch
+    hot.forget(other.asset.content_hash)
+    hot.forget_recipe(other.asset.recipe_hash)
+    hot.put(paid, epoch)
+    assert hot.get(paid.asset.content_hash) is paid
