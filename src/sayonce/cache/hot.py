@@ -46,12 +46,16 @@ class HotTier:
     def put(self, clip: Clip, epoch: int) -> None:
         """Remembers a clip, in place of what was remembered under its name; unless that, or its recipe, was forgotten
         since `epoch`, when the clip was looked up or landed: it might be what was to be forgotten."""
-        asset = clip.asset
-        latest = max(self._forgotten.get(name, 0) for name in (asset.content_hash, asset.recipe_hash))
-        if max(latest, self._noted_since) > epoch:
+        if self.is_stale(clip, epoch):
             return
+        asset = clip.asset
         self._variants[asset.recipe_hash].add(asset.content_hash)
         self._clips.set(asset.content_hash, clip)
+
+    def is_stale(self, clip: Clip, epoch: int) -> bool:
+        """Whether it, or its recipe, was forgotten since `epoch`, or that cannot be told any more."""
+        names = clip.asset.content_hash, clip.asset.recipe_hash
+        return max(self._noted_since, *(self._forgotten.get(name, 0) for name in names)) > epoch
 
     def forget(self, content_hash: bytes) -> None:
         """Drops the clip of that name, if there is one."""

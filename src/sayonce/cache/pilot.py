@@ -326,7 +326,7 @@ class Pilot:
 
     def _remember(self, flight: Flight, stored: Clip, epoch: int) -> None:
         hot = self._ground.hot
-        if flight.anew and hot.epoch == epoch:
+        if flight.anew and not hot.is_stale(stored, epoch):
             hot.forget_recipe(flight.order.recipe.hash)  # its other formats are of what was kept before
             epoch = hot.epoch
         hot.put(stored, epoch)
