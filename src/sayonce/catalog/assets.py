@@ -108,6 +108,7 @@ def keep(connection: Connection, asset: Asset, use: Use) -> tuple[Blob, ...]:
                 replace=["asset", "digest", "until"],
             )
         )
+    _fulfil(connection, asset.content_hash, asset.made_at)
     add_use(connection, asset.content_hash, use, asset.made_at)
     return _unnamed(before, asset.blobs)
 
@@ -138,11 +139,18 @@ def add_use(connection: Connection, content_hash: bytes, use: Use, now: float) -
     renew_until(connection, content_hash)
 
 
+def _fulfil(connection: Connection, content_hash: bytes, now: float) -> None:
+    """Erases what it took to make what is made now; from now on it is kept for as long as was wished."""
+    life = uses.c.keep_until - uses.c.at
+    wished = (uses.c.content_hash == content_hash) & uses.c.request.is_not(None)
+    connection.execute(update(uses).where(wished).values(request=None, at=now, keep_until=now + life))
+
+
 def renew_until(connection: Connection, content_hash: bytes) -> None:
     """Lets the asset live as long as its longest use."""
     forever, longest = connection.execute(
         select(func.count().filter(uses.c.keep_until.is_(None)), func.max(uses.c.keep_until)).where(
-            uses.c.content_hash == content_hash
+            uses.c.content_hash == content_hash, uses.c.request.is_(None)
         )
     ).one()
     connection.execute(
@@ -228,7 +236,7 @@ def remove(connection: Connection, which: Any, now: float, *, heir: bytes | None
         turns = uses.c.content_hash.in_(names) & (uses.c.kind == TURN)
         connection.execute(update(uses).where(turns).values(content_hash=heir, storage=None, path=None))
     connection.execute(delete(blobs).where(blobs.c.asset.in_(ids)))
-    connection.execute(delete(uses).where(uses.c.content_hash.in_(names)))
+    connection.execute(delete(uses).where(uses.c.content_hash.in_(names), uses.c.request.is_(None)))
     connection.execute(delete(assets).where(assets.c.id.in_(ids)))
     changes.append_all(connection, "asset", [name.hex() for name in names], now)
     return orphans

@@ -8,7 +8,19 @@ from types import MappingProxyType
 
 from sqlalchemy import Connection
 
-from sayonce.catalog import accounts, adoption, assets, changes, leases, placements, sessions, silences, upkeep, usage
+from sayonce.catalog import (
+    accounts,
+    adoption,
+    assets,
+    changes,
+    leases,
+    placements,
+    sessions,
+    silences,
+    upkeep,
+    usage,
+    wishes,
+)
 from sayonce.catalog.database import Database
 from sayonce.catalog.records import (
     ApiKey,
@@ -30,6 +42,7 @@ from sayonce.catalog.records import (
     UsageCount,
     UsageKey,
     Use,
+    Wish,
 )
 from sayonce.catalog.stored import StoredBytes
 from sayonce.speech.requests import Owner
@@ -129,6 +142,29 @@ class Catalog:
     async def is_doubted(self, recipe_hash: bytes) -> bool:
         """Whether an implausible answer was noted before."""
         return await self._database.read(leases.is_doubted, recipe_hash)
+
+    # ── what is yet to be made ───────────────────────────────────────────────────────────────────
+
+    async def wish(self, wanted: Sequence[Wish]) -> Sequence[int | None]:
+        """Writes down what is wished for; the id of each use that is yet to be made, None of one whose asset is
+        kept."""
+        return await self._database.write(wishes.add, wanted, self._clock())
+
+    async def wished(self, use: int) -> Wish | None:
+        """The wish of that use; None where it is made, or not wished for any more."""
+        return await self._database.read(wishes.find, use, self._clock())
+
+    async def wished_by(self, content_hash: bytes) -> Sequence[Owner]:
+        """For whom the asset of that content hash is yet to be made."""
+        return await self._database.read(wishes.owners, content_hash, self._clock())
+
+    async def unmade(self, after: int, most: int) -> Sequence[int]:
+        """The ids of uses that are due and yet to be made, in their order from `after` on, at most so many."""
+        return await self._database.survey(wishes.unmade, after, most, self._clock())
+
+    async def postpone(self, use: int, seconds: float) -> None:
+        """Lets a use that is yet to be made be due only after so many seconds."""
+        await self._database.note(wishes.postpone, use, self._clock() + seconds)
 
     # ── sessions ─────────────────────────────────────────────────────────────────────────────────
 

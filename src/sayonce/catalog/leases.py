@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Connection, Text, bindparam, cast, delete, func, insert, select, update
 
 from sayonce.catalog import assets as kept
-from sayonce.catalog import changes, locks, placements
+from sayonce.catalog import changes, locks, placements, wishes
 from sayonce.catalog.database import Lookup
 from sayonce.catalog.records import (
     MICROS,
@@ -175,15 +175,16 @@ def remove(
     connection: Connection, content_hash: bytes, tenant: str, may: Callable[[Owner], bool], now: float
 ) -> Removed | None:
     """Deletes the recipe of a content hash, every variant and use of it, and takes the lease of a flight that is
-    making it, which so cannot land. None where there is neither, or it is not `tenant`'s, or not one that `may`
-    be had."""
+    making it, which so cannot land; what is yet to be made of it will not be. None where there is none of these, or
+    it is not `tenant`'s, or not one that `may` be had."""
     flying = _flying(connection, content_hash, tenant)  # asked first: what lands meanwhile is then found as kept
     found = kept.recipe_and_owner(connection, content_hash)
     if found is not None and not (found[1].tenant == tenant and may(found[1])):
         return None
+    given_up = wishes.give_up(connection, content_hash, lambda owner: owner.tenant == tenant and may(owner))
     recipe_hash = found[0] if found is not None else flying
     if recipe_hash is None:
-        return None
+        return Removed() if given_up else None
     locks.alone_with_recipe(connection, recipe_hash)
     orphans = kept.remove_recipe(connection, recipe_hash, now)
     changes.append(connection, "recipe", recipe_hash.hex(), now)

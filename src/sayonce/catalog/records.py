@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from sayonce.speech.chunks import Mark
 from sayonce.speech.formats import AudioFormat
-from sayonce.speech.requests import Owner, Scope
+from sayonce.speech.requests import Owner, Scope, SpeechRequest
 
 #: Money is counted in so many parts of a unit of the currency.
 MICROS = 1_000_000
@@ -77,6 +77,17 @@ class Use:
     at: float | None = None
     #: The storage and the path of a copy that lies there for this use.
     place: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A use of what is yet to be made: `request` is what it takes to make it. It is due at `use.at`, and
+    `use.keep_until` is as if it were made then: how long it is kept counts from when it is made."""
+
+    content_hash: bytes
+    recipe_hash: bytes
+    request: SpeechRequest
+    use: Use
 
 
 @dataclass(frozen=True, slots=True)

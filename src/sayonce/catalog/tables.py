@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 #: The newest migration. A test holds it against the migrations' own head.
-SCHEMA_VERSION = "0004"
+SCHEMA_VERSION = "0005"
 
 metadata = MetaData(
     naming_convention={
@@ -106,6 +106,8 @@ stored = Table(
     Column("modified", Float, nullable=False),
 )
 
+_UNMADE = text("request IS NOT NULL")
+
 #: Why an asset is kept. `request` holds what is yet to be made.
 uses = Table(
     "uses",
@@ -125,6 +127,7 @@ uses = Table(
     Column("path", Text),
     UniqueConstraint("content_hash", "kind", "name", "sequence"),
     Index(None, "kind", "name", "sequence"),
+    Index("ix_uses_unmade", "id", sqlite_where=_UNMADE, postgresql_where=_UNMADE),
 )
 
 #: Conversations whose turns are kept. `name` is that of the turns' uses.

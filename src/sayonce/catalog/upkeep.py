@@ -44,7 +44,7 @@ def due(connection: Connection, now: float) -> Due:
     over = assets.c.until <= now  # what is of these goes with them
     copies = select(func.count()).where(blobs.c.until <= now, blobs.c.asset.not_in(select(assets.c.id).where(over)))
     of_them = uses.c.content_hash.in_(select(assets.c.content_hash).where(over))
-    ended = select(func.count()).where(uses.c.keep_until <= now, ~of_them)
+    ended = select(func.count()).where(uses.c.keep_until <= now, uses.c.request.is_(None), ~of_them)
     beside = (connection.execute(statement).scalar_one() for statement in (copies, ended))
     return Due(number, int(size or 0), *beside)
 
@@ -78,8 +78,8 @@ def expire_blobs(connection: Connection, now: float, most: int) -> tuple[Blob, .
 
 def end_uses(connection: Connection, now: float, most: int) -> Ended:
     """Deletes uses whose time is over, with the copies that lie there for them alone. Their assets' own times have
-    been reckoned with them."""
-    over = uses.c.keep_until <= now
+    been reckoned with them. What is yet to be made has no time that could be over."""
+    over = (uses.c.keep_until <= now) & uses.c.request.is_(None)
     found = connection.execute(
         select(uses.c.id, uses.c.path).where(over).order_by(uses.c.keep_until).limit(most)
     ).all()
@@ -157,7 +157,7 @@ def _remove(connection: Connection, which: ColumnElement[bool], order: Any, most
     )
     orphans = tuple(Blob(*row) for row in copies)
     connection.execute(delete(blobs).where(blobs.c.asset.in_(ids)))
-    connection.execute(delete(uses).where(uses.c.content_hash.in_(names)))
+    connection.execute(delete(uses).where(uses.c.content_hash.in_(names), uses.c.request.is_(None)))
     connection.execute(delete(assets).where(assets.c.id.in_(ids)))
     if names:
         locks.alone_with_changes(connection)

@@ -41,12 +41,13 @@ from sayonce.errors import BudgetSpent, FenceLost, NotFound
 from sayonce.speech.formats import WAV
 from sayonce.testing.rows import asset, hashed, wish
 from sayonce.testing.sessions import SessionContract
+from sayonce.testing.wishes import WishContract
 
 Connect = Callable[[], Database]
 SPENT = Spent("default", "openai", "tts-1", "nova", 5, 75)
 
 
-class CatalogContract(SessionContract):
+class CatalogContract(SessionContract, WishContract):
     """What holds on every database."""
 
     @pytest.fixture
