@@ -15,6 +15,9 @@ from sayonce.access.gate import Gate
 from sayonce.access.limits import RateLimits
 from sayonce.access.loopback import is_loopback
 from sayonce.access.urls import UrlSigner
+from sayonce.batch.lines import line_of
+from sayonce.batch.queue import Queue
+from sayonce.batch.speaking import Speaker
 from sayonce.cache.archive import Archive
 from sayonce.cache.cast import Cast
 from sayonce.cache.engine import Engine
@@ -83,6 +86,8 @@ class Gateway:
     signer: UrlSigner
     upkeep: Upkeep
     archive: Archive
+    queue: Queue
+    speaker: Speaker
 
     async def flush(self) -> None:
         """Writes what was counted in memory."""
@@ -145,6 +150,7 @@ def _joined(settings: Settings, stock: _Stock) -> Gateway:
     ground = Ground(meeting.leases, meeting.relay, meeting.turns, shelf, finder, hot)
     pilot = Pilot(ground, _terms(settings), allowance, watch, clock)
     engine = Engine(hot, shelf, finder, pilot, watch)
+    speaker = Speaker(catalog, stock.cast, engine, watch.bug)
     gateway = Gateway(
         settings=settings,
         catalog=catalog,
@@ -167,6 +173,8 @@ def _joined(settings: Settings, stock: _Stock) -> Gateway:
         signer=UrlSigner(stock.secrets[1], clock),
         upkeep=Upkeep(catalog, shelf, stock.storages, limits_of(settings), clock),
         archive=Archive(engine, shelf, catalog, settings.turn_path, clock),
+        queue=Queue(catalog, line_of(settings, catalog.identity, speaker.speak), clock),
+        speaker=speaker,
     )
     hot.stale = lambda: gateway.feed.deaf
     _measure(gateway)
@@ -249,6 +257,7 @@ async def _chores(gateway: Gateway) -> None:
 
 
 async def _wind_down(gateway: Gateway) -> None:
+    await gateway.queue.line.aclose()
     await gateway.engine.land_all(gateway.settings.shutdown_seconds)
     await gateway.shelf.aclose()
     with suppress(CatalogError):  # what could not be written is only a count

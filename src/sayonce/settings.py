@@ -200,6 +200,7 @@ class Settings(BaseSettings):
     miss_limit: Annotated[str, AfterValidator(rate_limit)] | None = Field(
         None, description="How often a tenant may have a text spoken anew, over all replicas: `100/minute; 2000/day`."
     )
+    queue_at_once: int = Field(8, ge=1, le=1_000, description="How many queued texts a process has spoken at a time.")
     storage: Annotated[str, AfterValidator(storage_name)] = Field(
         "local", min_length=1, description="The storage that new audio goes to: a name of `storages`, or a URL."
     )

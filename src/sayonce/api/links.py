@@ -10,6 +10,7 @@ from sayonce.app import Gateway
 from sayonce.audio.formats import extension
 from sayonce.catalog.records import Asset, Tenant
 from sayonce.errors import NotFound
+from sayonce.speech.formats import AudioFormat
 
 _HASH = 64  # hex digits
 
@@ -31,6 +32,11 @@ class Links:
         life = life_of(asset, self._gateway.settings.url_seconds)
         address = await self._gateway.shelf.address(asset, life) if life >= 1 else None
         return address or f"{self._base}{path}?{self._gateway.signer.sign(path, version, life)}"
+
+    def later(self, content_hash: bytes, audio_format: AudioFormat) -> str:
+        """The URL of what is yet to be made: unsigned, since nobody knows its version, so it takes the caller's key
+        unless its tenant is public."""
+        return f"{self._base}/audio/{content_hash.hex()}.{extension(audio_format)}"
 
 
 def life_of(asset: Asset, longest: float) -> float:

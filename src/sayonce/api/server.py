@@ -52,6 +52,8 @@ _EXPOSED = [
     "Server-Timing",
     "ETag",
     "Content-Range",
+    "Location",
+    "Preference-Applied",
 ]
 
 _DIALECTS: Mapping[str, Callable[[SayonceError], answers.Bytes]] = {

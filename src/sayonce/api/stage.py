@@ -122,5 +122,7 @@ async def _prepared(settings: Settings, dress: Dress, *, knowing: bool = False) 
         gateway = await stack.enter_async_context(running(settings))
         if knowing:
             await gateway.catalog.newest_change()
+        if not settings.redis_url:  # else workers see to it
+            await stack.enter_async_context(gateway.queue.tended())
         app, lane = await dress(gateway)
         return _Act(gateway, app, lane, stack.pop_all())

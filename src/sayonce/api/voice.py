@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Header
 from starlette.types import ASGIApp, Receive, Scope
 
-from sayonce.api import answers, links
+from sayonce.api import answers, deferred, links
 from sayonce.api.bodies import VoiceBody, parse
 from sayonce.api.costs import money
 from sayonce.api.desk import Desk, Visit, cleaned, read_body
@@ -21,7 +21,7 @@ from sayonce.cache.answers import Answer, whole
 from sayonce.cache.orders import Outcome
 from sayonce.catalog.records import Asset
 from sayonce.errors import TextTooLong
-from sayonce.speech.requests import SpeechRequest
+from sayonce.speech.requests import Owner, SpeechRequest
 from sayonce.speech.timings import words
 
 _MOST_BYTES_A_CHARACTER = 12  # a surrogate pair, escaped
@@ -44,10 +44,16 @@ class VoiceDoor(Door):
         body = parse(VoiceBody, await read_body(receive, visit.headers, most))
         cast = self.gateway.cast
         request = await cleaned(cast, request_of(body, visit, self._longest), visit.cleaning(body.cleaning))
-        chain = cast.chain(request, visit.steering, visit.chain(body.chain))
-        answer = self.gateway.engine.recall(chain.first) or await self.gateway.engine.say(chain)
-        asset = (await whole(answer)).asset
+        names = visit.chain(body.chain)
+        chain = cast.chain(request, visit.steering, names)
         links_of = links.Links(self.gateway, scope)
+        answer: Answer | None = self.gateway.engine.recall(chain.first)
+        if answer is None and (later := deferred.preferred(scope, visit.steering)) is not None:
+            answer = await deferred.kept_or_queued(self.gateway, chain, cast.chain(request, later, names))
+            if answer is None:
+                return deferred.queued(chain.first, links_of)
+        answer = answer or await self.gateway.engine.say(chain)
+        asset = (await whole(answer)).asset
         told = self._told(answer, asset, await links_of.of(asset, visit.caller.tenant) if asset.blobs else None)
         timing = b"total;dur=%.3f" % ((time.perf_counter() - began) * 1000)
         return answers.as_json(told, headers=[*headers_of(answer, asset), (b"server-timing", timing)])
@@ -81,11 +87,19 @@ class AssetDoor(Door):
         content_hash = links.parsed(scope["path_params"]["content_hash"])
         if scope["method"] == "DELETE":
             return await self._remove(content_hash, visit)
-        asset = await self.gateway.shelf.find(content_hash)
-        if asset is None or not _may_have(visit, asset):
+        asset = await self._find(content_hash, visit)
+        if asset is None:
+            if any(_may_have(visit, owner) for owner in await self.gateway.catalog.wished_by(content_hash)):
+                return deferred.still_queued(content_hash)
+            asset = await self._find(content_hash, visit)  # it may have been made between the two
+        if asset is None:
             raise links.not_there()
         url = await links.Links(self.gateway, scope).of(asset, visit.caller.tenant)
         return answers.as_json({**row(asset), "url": url, "text": asset.text})
+
+    async def _find(self, content_hash: bytes, visit: Visit) -> Asset | None:
+        asset = await self.gateway.shelf.find(content_hash)
+        return asset if asset is not None and _may_have(visit, asset.owner) else None
 
     async def _remove(self, content_hash: bytes, visit: Visit) -> ASGIApp:
         user, session = visit.header("x-sayonce-user"), visit.header("x-sayonce-session")
@@ -143,8 +157,8 @@ def row(asset: Asset) -> dict[str, Any]:
     }
 
 
-def _may_have(visit: Visit, asset: Asset) -> bool:
-    return visit.caller.may_have(asset.owner, visit.header("x-sayonce-user"), visit.header("x-sayonce-session"))
+def _may_have(visit: Visit, owner: Owner) -> bool:
+    return visit.caller.may_have(owner, visit.header("x-sayonce-user"), visit.header("x-sayonce-session"))
 
 
 def headers_of(answer: Answer, asset: Asset) -> answers.Headers:
@@ -156,16 +170,18 @@ def headers_of(answer: Answer, asset: Asset) -> answers.Headers:
     ]
 
 
-def speak(body: VoiceBody) -> None:
-    """Has a text spoken, or finds it spoken, and tells its hash, its URL, its words and what it cost or saved."""
+def speak(body: VoiceBody, prefer: Annotated[str | None, Header()] = None) -> None:
+    """Has a text spoken, or finds it spoken, and tells its hash, its URL, its words and what it cost or saved. With
+    `Prefer: respond-async` the answer to what is yet to be spoken is 202: it is queued, and `Location` tells where it
+    will be."""
 
 
 def show_asset(content_hash: str) -> None:
-    """What is kept under a content hash."""
+    """What is kept under a content hash; 202 while it is queued."""
 
 
 def delete_asset(content_hash: str) -> None:
-    """Deletes an asset with every other format of it."""
+    """Deletes an asset with every other format of it, or what is queued."""
 
 
 def hang_doors(app: FastAPI, gateway: Gateway, desk: Desk) -> None:

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from sayonce.cli import adopt, db, doctor, keys, lifecycle, say, serve, settings, stats, upkeep, voices
+from sayonce.cli import adopt, db, doctor, keys, lifecycle, say, serve, settings, stats, upkeep, voices, worker
 from sayonce.errors import SayonceError
 from sayonce.telemetry import logs
 
@@ -17,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("serve")(serve.serve)
+app.command("worker")(worker.worker)
 app.command("say")(say.say)
 app.command("voices")(voices.voices)
 app.command("stats")(stats.stats)

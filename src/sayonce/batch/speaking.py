@@ -1,0 +1,104 @@
+"""Has spoken what is yet to be made, one use at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from sayonce.cache.answers import whole
+from sayonce.cache.cast import Cast
+from sayonce.cache.engine import Engine
+from sayonce.cache.orders import Chain, Retention, Steering
+from sayonce.catalog.catalog import Catalog
+from sayonce.catalog.records import Wish
+from sayonce.errors import CatalogError, InvalidRequest, SayonceError, StorageUnavailable
+from sayonce.telemetry.logs import get_logger
+
+#: The pauses between tries, in seconds, unless a provider asks for longer ones.
+PAUSES = (1.0, 2.0, 4.0, 8.0)
+# The longest of them that a use is held for; who asks for more patience is left for later.
+_LONGEST = 30.0
+# After how many seconds it is tried again what could not be made: what may pass by itself, and what hardly will.
+_SOON, _LATER = 300.0, 3_600.0
+
+_log = get_logger("sayonce.queue")
+
+
+class Speaker:
+    """Speaks by the cast's and the engine's rules; `note_bug` is told of what should not be."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        cast: Cast,
+        engine: Engine,
+        note_bug: Callable[[BaseException], None],
+        pauses: Sequence[float] = PAUSES,
+    ) -> None:
+        self._catalog = catalog
+        self._cast = cast
+        self._engine = engine
+        self._note_bug = note_bug
+        self._pauses = pauses
+
+    async def speak(self, use: int) -> None:
+        """Has a use made, unless it is, or nobody wishes for it any more. What cannot be made is left for later, with
+        the reason in the log. Nothing is raised."""
+        try:
+            await self._persist(use)
+        except SayonceError as error:
+            _log.warning("wish.left", use=use, error=error.code, reason=error.message)
+            await self._leave(use, _SOON if error.retryable else _LATER, error)
+        except Exception as bug:  # noqa: BLE001 - the next one is to be spoken all the same
+            self._note_bug(bug)
+            await self._leave(use, _LATER)
+
+    async def _persist(self, use: int) -> None:
+        for pause in self._pauses:
+            try:
+                return await self._make(use)
+            except SayonceError as error:
+                wait = max(pause, _asked_for(error))
+                if not error.retryable or wait > _LONGEST:
+                    raise
+            await asyncio.sleep(wait)
+        await self._make(use)
+
+    async def _make(self, use: int) -> None:
+        wish = await self._catalog.wished(use)
+        if wish is None:
+            return
+        clip = await whole(await self._engine.say(self._chain(wish)))
+        if not clip.kept:
+            raise StorageUnavailable("What was spoken is not kept.", backend="storage", remedy="See the log before.")
+
+    def _chain(self, wish: Wish) -> Chain:
+        """Who was wished for, and nobody in that one's place: another's voice would be another asset."""
+        request = wish.request
+        names = () if request.upstream is None else (request.upstream,)
+        chain = self._cast.chain(request, Steering(keep=_retention(wish)), names)
+        if chain.first.content_hash != wish.content_hash:
+            raise InvalidRequest(
+                "By the settings of today this is another asset than the one that was wished for.",
+                remedy="Ask for it anew.",
+            )
+        return replace(chain, others=lambda: iter(()), length=1)
+
+    async def _leave(self, use: int, seconds: float, error: SayonceError | None = None) -> None:
+        try:
+            await self._catalog.postpone(use, max(seconds, _asked_for(error)))
+        except CatalogError as trouble:
+            _log.warning("wish.not_put_off", use=use, error=trouble.code)
+
+
+def _asked_for(error: SayonceError | None) -> float:
+    """For how many seconds an error asks to be left alone."""
+    return getattr(error, "retry_after", None) or 0.0
+
+
+def _retention(wish: Wish) -> Retention:
+    use = wish.use
+    if use.keep_until is None or use.at is None:
+        return Retention()
+    return Retention(use.keep_until - use.at, use.sliding is not None)
