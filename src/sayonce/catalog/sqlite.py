@@ -156,8 +156,7 @@ class _Link:
 
     def __init__(self, path: Path, cache: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # It holds spoken texts and the secrets that sign URLs: nobody else on the machine reads it.
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        self._make_private(path)
         self._path = path
         # Implicit transactions off: BEGIN says itself which kind it is.
         self.driver = sqlite3.connect(
@@ -169,6 +168,14 @@ class _Link:
         except BaseException:
             self.driver.close()
             raise
+
+    def _make_private(self, path: Path) -> None:
+        """Makes the file, where there is none: it holds spoken texts and the secrets that sign URLs, so nobody else
+        on the machine reads it. One that is there is not touched: to close it would let go of the locks that other
+        links of this process have on it, and then any process that ends takes their log along."""
+        with self._upgrading:
+            if not path.exists():
+                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
     def _set_up(self) -> None:
         self.driver.execute("PRAGMA foreign_keys = ON")

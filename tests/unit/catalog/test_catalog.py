@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -76,6 +78,20 @@ async def test_readers_do_not_wait_for_a_writer(catalog: Catalog, tmp_path: Path
     async with asyncio.timeout(1):
         assert await catalog.variants(b"x" * 32) == ()
     writer.close()
+
+
+async def test_a_process_that_ends_takes_nothing_along(catalog: Catalog, tmp_path: Path) -> None:
+    """The last one to leave deletes the log: whoever is here yet must be seen to be."""
+    await catalog.newest_change()  # by one connection,
+    await catalog.secret("a")  # by another
+    await catalog.totals()  # and by a third, each of which may have let go of the others' locks
+    log = (tmp_path / "catalog.db-wal").stat().st_ino
+    guest = "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); db.execute(sys.argv[2]); db.commit(); db.close()"
+    said = "INSERT INTO facts VALUES ('secret:b', 'of the guest')"
+    command = [sys.executable, "-c", guest, str(tmp_path / "catalog.db"), said]
+    await asyncio.to_thread(subprocess.run, command, check=True)
+    assert (tmp_path / "catalog.db-wal").stat().st_ino == log
+    assert await catalog.secret("b") == "of the guest"
 
 
 async def test_a_broken_file_is_said_so_and_comes_back(tmp_path: Path) -> None:
