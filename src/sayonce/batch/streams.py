@@ -79,7 +79,7 @@ class StreamLine(Line):
         self._identity = identity
         self._idle = idle
         no_retry: Any = Retry(NoBackoff(), 0)
-        connect = partial(Redis.from_url, url, retry=no_retry, socket_connect_timeout=patience)
+        connect = partial(Redis.from_url, url, retry=no_retry, socket_connect_timeout=patience, protocol=2)
         self._redis: Any = connect(socket_timeout=patience)
         self._reader: Any = connect(socket_timeout=_BLOCK + patience)
         self._broker: _StreamBroker | None = None
@@ -112,11 +112,12 @@ class StreamLine(Line):
             wait_tasks_timeout=patience,
             validate_params=False,
         )
-        holding = asyncio.create_task(self._hold(broker))
+        broker.stop, done = stop, asyncio.Event()
+        holding = asyncio.create_task(self._hold(broker, done))
         try:
             await receiver.listen(stop)
         finally:
-            holding.cancel()
+            done.set()  # a driver may mistake a cancellation for a time-out
             await asyncio.gather(holding, return_exceptions=True)
             await broker.hand_back()
 
@@ -130,10 +131,12 @@ class StreamLine(Line):
             self._broker = _StreamBroker(self._redis, self._reader, key, self._idle, self.lost.set)
         return self._broker
 
-    async def _hold(self, broker: _StreamBroker) -> None:
-        while True:
-            await asyncio.sleep(self._idle / 3)
+    async def _hold(self, broker: _StreamBroker, done: asyncio.Event) -> None:
+        while not done.is_set():
             await broker.hold()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._idle / 3):
+                    await done.wait()
 
 
 class _StreamBroker(AsyncBroker):
@@ -147,6 +150,8 @@ class _StreamBroker(AsyncBroker):
         self._lost = lost
         self._consumer = secrets.token_hex(8)
         self._held: dict[str, bytes] = {}  # messages by their uses
+        self._asking: asyncio.Future[Any] | None = None
+        self.stop = asyncio.Event()
         self._look_around_at = 0.0
         keys = [key, f"{key}:uses"]
         self._scripts = {
@@ -157,8 +162,8 @@ class _StreamBroker(AsyncBroker):
         await self._scripts[_ADD](args=[message.task_id, message.message])
 
     async def listen(self) -> AsyncGenerator[AckableMessage, None]:
-        """What waits, and what others have let go; through every failure of Redis."""
-        while True:
+        """What waits, and what others have let go; through every failure of Redis, until told to stop."""
+        while not self.stop.is_set():
             try:
                 found = await self._abandoned() or await self._new()
             except (RedisError, OSError) as error:
@@ -184,13 +189,17 @@ class _StreamBroker(AsyncBroker):
     async def hand_back(self) -> None:
         """Lets others have at once what this worker has not done."""
         self._held.clear()
+        if self._asking is not None:  # it would be given what is handed back
+            await asyncio.gather(self._asking, return_exceptions=True)
         with suppress(RedisError, OSError):
             await self._scripts[_HAND_BACK](args=[_GROUP, self._consumer])
 
     async def _new(self) -> list[Any]:
         block = min(_BLOCK, self._idle / 3)
         streams = {self._key: ">"}
-        found = await self._reader.xreadgroup(_GROUP, self._consumer, streams, count=1, block=int(block * 1_000))
+        asking = self._reader.xreadgroup(_GROUP, self._consumer, streams, count=1, block=int(block * 1_000))
+        self._asking = asyncio.ensure_future(asking)
+        found = await asyncio.shield(self._asking)
         return found[0][1] if found else []
 
     async def _abandoned(self) -> list[Any]:

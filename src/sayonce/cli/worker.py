@@ -28,7 +28,7 @@ def worker(
     (SIGTERM), it ends what it has begun, and hands back the rest.
     """
     settings = configuration.load()
-    logs.configure(settings.log_level, settings.log_format)
+    logs.configure(settings.log_level, settings.log_format, settings.replica_name)
     if settings.redis_url is None:
         raise InvalidSettings(
             "There is no queue for a worker to work on: a gateway without Redis speaks by itself what is queued.",

@@ -60,7 +60,7 @@ def configure(level: str, style: str, replica: str | None = None) -> None:
     root.handlers = [handler]
     root.setLevel(level.upper())
     stamina.instrumentation.set_on_retry_hooks([])  # a failed attempt has an event of ours
-    for library in ("httpx", "httpcore", "alembic", "stamina", "asyncio"):
+    for library in ("httpx", "httpcore", "alembic", "stamina", "asyncio", "taskiq"):
         logging.getLogger(library).setLevel(logging.WARNING)
     for name in ("uvicorn", "uvicorn.error"):
         logging.getLogger(name).handlers = []
