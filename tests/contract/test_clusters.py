@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -54,16 +54,23 @@ class TestInSqlite(LeaseContract):
             yield CatalogLeases(catalogs[0], LIFE), CatalogLeases(catalogs[1], LIFE)
 
 
+@asynccontextmanager
+async def announced(postgres: str, links: tuple[Link, Link]) -> AsyncIterator[tuple[Leases, Leases]]:
+    """Two processes' leases in PostgreSQL, announced in Redis."""
+    async with AsyncExitStack() as stack:
+        found = []
+        for link in links:
+            catalog = Catalog(PostgresDatabase(postgres), time.time)
+            stack.push_async_callback(catalog.aclose)
+            found.append(AnnouncedLeases(CatalogLeases(catalog, LIFE), link, time.time))
+        yield found[0], found[1]
+
+
 class TestAnnounced(LeaseContract):
     @pytest.fixture
     async def leases(self, postgres: str, links: tuple[Link, Link]) -> AsyncIterator[tuple[Leases, Leases]]:
-        async with AsyncExitStack() as stack:
-            found = []
-            for link in links:
-                catalog = Catalog(PostgresDatabase(postgres), time.time)
-                stack.push_async_callback(catalog.aclose)
-                found.append(AnnouncedLeases(CatalogLeases(catalog, LIFE), link, time.time))
-            yield found[0], found[1]
+        async with announced(postgres, links) as leases:
+            yield leases
 
 
 class TestAnnouncedToNobody(TestAnnounced):
@@ -74,13 +81,8 @@ class TestAnnouncedToNobody(TestAnnounced):
         self, postgres: str, links: tuple[Link, Link], redis: RedisServer
     ) -> AsyncIterator[tuple[Leases, Leases]]:
         redis.kill()
-        async with AsyncExitStack() as stack:
-            found = []
-            for link in links:
-                catalog = Catalog(PostgresDatabase(postgres), time.time)
-                stack.push_async_callback(catalog.aclose)
-                found.append(AnnouncedLeases(CatalogLeases(catalog, LIFE), link, time.time))
-            yield found[0], found[1]
+        async with announced(postgres, links) as leases:
+            yield leases
 
 
 class Away(Leases):

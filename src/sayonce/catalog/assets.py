@@ -113,29 +113,24 @@ def keep(connection: Connection, asset: Asset, use: Use) -> tuple[Blob, ...]:
     return _unnamed(before, asset.blobs)
 
 
+def put_use(connection: Connection, content_hash: bytes, use: Use, now: float, further: Mapping[str, object]) -> None:
+    """Writes a use down, or anew, with these further columns."""
+    key = {"content_hash": content_hash, "kind": use.kind, "name": use.name, "sequence": use.sequence}
+    told = {
+        "speaker": use.speaker,
+        "at": now if use.at is None else use.at,
+        "keep_until": use.keep_until,
+        "sliding": use.sliding,
+        "pinned": use.pinned,
+        **further,
+    }
+    connection.execute(upsert(connection, uses, key | told, key=list(key), replace=list(told)))
+
+
 def add_use(connection: Connection, content_hash: bytes, use: Use, now: float) -> None:
     """Adds or renews a use, and lets the asset live as long as its longest one."""
-    connection.execute(
-        upsert(
-            connection,
-            uses,
-            {
-                "content_hash": content_hash,
-                "kind": use.kind,
-                "name": use.name,
-                "sequence": use.sequence,
-                "speaker": use.speaker,
-                "at": now if use.at is None else use.at,
-                "keep_until": use.keep_until,
-                "sliding": use.sliding,
-                "pinned": use.pinned,
-                "storage": use.place and use.place[0],
-                "path": use.place and use.place[1],
-            },
-            key=["content_hash", "kind", "name", "sequence"],
-            replace=["speaker", "at", "keep_until", "sliding", "pinned", "storage", "path"],
-        )
-    )
+    place = {"storage": use.place and use.place[0], "path": use.place and use.place[1]}
+    put_use(connection, content_hash, use, now, place)
     renew_until(connection, content_hash)
 
 

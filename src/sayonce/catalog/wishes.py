@@ -12,11 +12,9 @@ from sayonce.catalog import assets as kept
 from sayonce.catalog import locks
 from sayonce.catalog.records import Use, Wish
 from sayonce.catalog.tables import assets, uses
-from sayonce.catalog.upserts import upsert
 from sayonce.speech.formats import AudioFormat
 from sayonce.speech.requests import Owner, Scope, SpeechRequest
 
-_KEY = ("content_hash", "kind", "name", "sequence")
 _PLAIN = SpeechRequest(text="")
 _TOLD = (
     *("upstream", "model", "voice", "language", "speed", "pitch", "style", "instructions"),
@@ -68,22 +66,9 @@ def _add(connection: Connection, wish: Wish, now: float) -> int | None:
         kept.add_use(connection, wish.content_hash, wish.use, now)
         return None
     use = wish.use
-    row = {
-        "content_hash": wish.content_hash,
-        "kind": use.kind,
-        "name": use.name,
-        "sequence": use.sequence,
-        "speaker": use.speaker,
-        "at": now if use.at is None else use.at,
-        "keep_until": use.keep_until,
-        "sliding": use.sliding,
-        "pinned": use.pinned,
-        "request": _dumped(wish),
-    }
-    replaced = [name for name in row if name not in _KEY]
-    connection.execute(upsert(connection, uses, row, key=_KEY, replace=replaced))
-    same = [uses.c[name] == row[name] for name in _KEY]
-    return int(connection.execute(select(uses.c.id).where(*same)).scalar_one())
+    kept.put_use(connection, wish.content_hash, use, now, {"request": _dumped(wish)})
+    key = {"content_hash": wish.content_hash, "kind": use.kind, "name": use.name, "sequence": use.sequence}
+    return int(connection.execute(select(uses.c.id).filter_by(**key)).scalar_one())
 
 
 def _living(connection: Connection, content_hash: bytes, now: float) -> bool:
