@@ -6,7 +6,6 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 
 from sayonce.audio.tail import rest_of
-from sayonce.cache.checking import checked
 from sayonce.cache.finder import Finder
 from sayonce.cache.flights import Flight
 from sayonce.cache.orders import Clip, Outcome
@@ -30,17 +29,17 @@ class Overhearing:
         self._clock = clock
         self._largest = largest
 
-    async def hear(self, flight: Flight, held: Held) -> Clip | None:
+    async def hear(self, flight: Flight, held: Held) -> Clip | Take | None:
         """Passes on what the other flight says, from its first byte, and returns when it is over: what it brought,
-        where that was heard; else None, and the catalog tells. Raises its failure, where it told one. Where its
-        replica dies, who has heard something is told so; None where nobody has."""
+        where that was heard, as it is kept or as it came; else None, and the catalog tells. Raises its failure, where
+        it told one. Where its replica dies, who has heard something is told so; None where nobody has."""
         flight.outcome = Outcome.JOINED
         anew = flight.order.steering.no_cache and not held.refresh
         async with self._relay.hear(flight.order.recipe.hash, held.fence) as hearing:
             with closing(_Ear(flight, self._largest, deaf=anew)) as ear:
                 return await self._hear(ear, hearing, held)
 
-    async def _hear(self, ear: _Ear, hearing: Hearing, held: Held) -> Clip | None:
+    async def _hear(self, ear: _Ear, hearing: Hearing, held: Held) -> Clip | Take | None:
         lives = held.expires
         while True:
             match await hearing.next():
@@ -72,15 +71,10 @@ class Overhearing:
                 raise
             return Progress(held.fence, lives, None)
 
-    async def _whole(self, ear: _Ear) -> Clip:
+    async def _whole(self, ear: _Ear) -> Clip | Take:
         """All of it was heard: what is kept of it, else itself."""
-        flight = ear.flight
-        await ear.end()
-        kept = await self._kept(flight)
-        if kept is not None:
-            return kept
-        assert ear.take is not None
-        return await checked(flight.order, flight.said, ear.take, keep_text=False, now=self._clock())
+        take = await ear.end()
+        return await self._kept(ear.flight) or take
 
     async def _rest(self, ear: _Ear) -> Clip:
         """It was heard in part, and has landed: the rest is read from what is kept."""
@@ -123,10 +117,11 @@ class _Ear:
         elif self.take is not None:
             self._pass(await self.take.add(news), news)
 
-    async def end(self) -> None:
-        """Passes on what is left, when all has come."""
+    async def end(self) -> Take:
+        """Passes on what is left, when all has come; what came."""
         assert self.take is not None
         self._pass(await self.take.finish(), Chunk(b""))
+        return self.take
 
     def close(self) -> None:
         """Frees what it holds."""

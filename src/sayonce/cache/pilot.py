@@ -151,7 +151,7 @@ class Pilot:
                 self._watch.waits()
                 heard = await self._overhearing.hear(flight, found)
                 if heard is not None:
-                    return self._remembered(found, heard)
+                    return heard if isinstance(heard, Clip) else await self._checked(flight, heard, found)
                 if found.refresh and wish.refresh:
                     wish = replace(wish, since=flight.asked_at)
 
@@ -180,9 +180,10 @@ class Pilot:
             flight.outcome = Outcome.HIT
         return clip
 
-    def _remembered(self, held: Held, clip: Clip) -> Clip:
-        """What was heard; kept in memory where it is kept nowhere, since no catalog could tell."""
-        if held.fence < 0 and not clip.kept:
+    async def _checked(self, flight: Flight, heard: Take, held: Held) -> Clip:
+        """What was heard of another's flight and is kept nowhere; in memory, where no catalog could tell."""
+        clip = await self._clip_of(flight, heard)
+        if held.fence < 0:
             self._ground.hot.put(clip, self._ground.hot.epoch)
         return clip
 
@@ -221,12 +222,15 @@ class Pilot:
         with order.breaker.call():
             take = await self._speak(flight)
             try:
-                clip = await checked(order, flight.said, take, keep_text=self._terms.keep_text, now=self._clock())
+                clip = await self._clip_of(flight, take)
             except BrokenAudio:
                 await self._write_off(flight, take)
                 raise
         flight.spoken = True
         return clip
+
+    async def _clip_of(self, flight: Flight, take: Take) -> Clip:
+        return await checked(flight.order, flight.said, take, keep_text=self._terms.keep_text, now=self._clock())
 
     async def _clean(self, flight: Flight) -> None:
         order = flight.order

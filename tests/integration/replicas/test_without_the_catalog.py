@@ -42,6 +42,9 @@ async def test_one_speaks_and_all_hear(two: tuple[House, House], own_postgres: P
     answers = [await until(lambda house=house: _hit(house)) for house in (here, there)]
     assert len({answer.audio for answer in answers}) == 1
     assert here.calls == 1
+    kept = await there.gateway.shelf.find(bytes.fromhex(answers[0].headers["x-content-hash"]))
+    assert kept is not None
+    assert kept.text == TEXT
 
 
 async def _hit(house: House) -> object:
