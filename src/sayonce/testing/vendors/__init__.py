@@ -5,6 +5,6 @@
 """
 
 from sayonce.testing.vendors.app import FakeVendors
-from sayonce.testing.vendors.behaviour import Behaviour, Counts
+from sayonce.testing.vendors.behaviour import Behaviour, Counts, Gate
 
-__all__ = ["Behaviour", "Counts", "FakeVendors"]
+__all__ = ["Behaviour", "Counts", "FakeVendors", "Gate"]

@@ -2,8 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any
+
+
+class Gate:
+    """Holds answers back after their first `after` bytes (0: before their first), until it is opened. `waiting` is
+    how many it holds."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+        self.waiting = 0
+        self._opened = asyncio.Event()
+
+    def open(self) -> None:
+        """Lets all go on, and whoever comes later."""
+        self._opened.set()
+
+    async def passed(self) -> None:
+        """Returns when it is open."""
+        self.waiting += 1
+        try:
+            await self._opened.wait()
+        finally:
+            self.waiting -= 1
 
 
 @dataclass
@@ -12,7 +35,7 @@ class Behaviour:
     is one of `html`, `json` (an error in JSON with 200), `empty`, `garbage`, `half` (a whole answer of half the
     audio), `cut` (the body ends before its length), `abort` (the connection breaks in the middle), `reset` (before
     the first byte) and `never`. `why` is an error's reason, and `error` its further fields, in the vendor's own
-    words; `detail` is for a vendor's own."""
+    words; `detail` is for a vendor's own. `gate` holds an answer back in the middle."""
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
@@ -23,6 +46,7 @@ class Behaviour:
     first_byte: float = 0.0
     pace: float = 0.0  # between pieces
     piece: int = 4_096  # bytes
+    gate: Gate | None = None
     seconds: float | None = None  # how long the audio lasts, whatever the text
     key: str | None = None  # what must be sent as the key
     further: list[str] = field(default_factory=list)  # fields that it takes beside its own

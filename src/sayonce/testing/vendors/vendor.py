@@ -201,6 +201,8 @@ async def _pieces(body: bytes, how: Behaviour) -> AsyncIterator[bytes]:
     for at in range(0, len(body), how.piece):
         if at and how.pace:
             await asyncio.sleep(how.pace)
+        if how.gate is not None and at >= how.gate.after:
+            await how.gate.passed()
         yield body[at : at + how.piece]
 
 

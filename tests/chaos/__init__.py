@@ -1,0 +1,1 @@
+"""Several gateways on one catalog, one storage and one Redis, while parts of all that die, freeze and come back."""
