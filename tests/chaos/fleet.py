@@ -110,12 +110,17 @@ class Fleet:
             said = [self.speech(each.text, length) for length in seconds]
             assert any(one == each.audio if each.whole else one.startswith(each.audio) for one in said), each
         dear = {text: made for text, made in self.vendors.counts.texts.items() if made > calls}
-        assert dear == {}, "paid more often than it may be"
-        await until(self._landed)
+        assert dear == {}, self._story(heard, dear)
+        await until(self.has_landed)
         self._refuse_loud(heard)
         return await self._refuse_unsound_rows(seconds)
 
-    async def _landed(self) -> bool:
+    def _story(self, heard: Sequence[Listener], texts: Iterable[str]) -> str:
+        """Who heard some texts, when and how, one a line."""
+        told = [(each.began, each.text, each.at, each.outcome, each.ended) for each in heard if each.text in texts]
+        return "\n".join(map(str, sorted(told, key=lambda each: each[0])))
+
+    async def has_landed(self) -> bool:
         """Whether nobody flies."""
         async with httpx.AsyncClient() as http:
             for each in self.replicas:

@@ -75,7 +75,7 @@ async def test_stopped_for_longer_than_its_lease(make_fleet: MakeFleet, redis: R
     sleeper.resume()
     scene.gate.open()
     await scene.end()
-    await until(lambda: sleeper.count("sayonce_fences_lost_total"))
+    await until(fleet.has_landed)
     again = [each for replica in fleet.replicas for each in scene.ask(replica)]
     await scene.end()
     first, second = fleet.speech(_TEXT), fleet.speech(_TEXT, _OTHERWISE)
