@@ -21,9 +21,6 @@ from tests.chaos.nursery import nursery as running_nursery
 
 MakeFleet: TypeAlias = Callable[..., Awaitable[Fleet]]
 
-#: How long a lease lasts unless renewed, in seconds.
-LEASE = 2.0
-
 
 @pytest.fixture(scope="session")
 def bucket_server() -> Iterator[int]:
@@ -52,7 +49,7 @@ async def bucket(bucket_server: int) -> AsyncIterator[Bucket]:
 @pytest.fixture
 async def make_fleet(nursery: Nursery, bucket: Bucket, postgres: str, tmp_path: Path) -> AsyncIterator[MakeFleet]:
     """Makes a fleet of so many replicas, with a Redis or without, and with a database of its own where one is
-    given. Its leases are short and its changes are told soon."""
+    given. Changes are told soon."""
     async with AsyncExitStack() as stack:
 
         async def make(
@@ -61,10 +58,9 @@ async def make_fleet(nursery: Nursery, bucket: Bucket, postgres: str, tmp_path: 
             vendors = FakeVendors()
             upstream = await stack.enter_async_context(serving(vendors))
             shared = None if redis is None else redis.url()
-            quick = {"LEASE": str(LEASE), "POLL": "0.1", "FLUSH": "0.5"}
-            settings = {f"SAYONCE_{name}_SECONDS": value for name, value in quick.items()} | settings
+            quick = {"SAYONCE_POLL_SECONDS": "0.1", "SAYONCE_FLUSH_SECONDS": "0.5"}
             grounds = Grounds(nursery, database, bucket, shared, vendors, upstream)
-            fleet = Fleet(grounds, tmp_path / "fleet", **settings)
+            fleet = Fleet(grounds, tmp_path / "fleet", **quick, **settings)
             stack.push_async_callback(fleet.close)
             await fleet.start(number)
             return fleet

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 
+from sayonce.testing.redis import RedisServer
 from sayonce.testing.vendors import Gate
 from tests.chaos.conftest import MakeFleet
 from tests.chaos.fleet import Fleet
@@ -40,10 +41,26 @@ async def test_without_redis_it_is_paid_once_and_heard_by_all(make_fleet: MakeFl
     assert not any(each.heard for each in listeners if each.at is not flying), "nobody could have told them"
     gate.open()
     await asyncio.gather(*asking)
-    outcomes = Counter((each.at is flying, each.outcome) for each in listeners)
-    assert outcomes[True, "miss"] == 1
-    assert outcomes[True, "joined"] == _MANY // 3 - 1
-    assert outcomes[False, "joined"] + outcomes[False, "hit"] == _MANY - _MANY // 3
+    here = Counter(each.outcome for each in listeners if each.at is flying)
+    elsewhere = Counter(each.outcome for each in listeners if each.at is not flying)
+    assert here == {"miss": 1, "joined": _MANY // 3 - 1}
+    assert elsewhere["joined"] + elsewhere["hit"] == _MANY - _MANY // 3, elsewhere
     assert fleet.calls == 1
+    assert {bytes(each.audio) for each in listeners} == {fleet.speech(_TEXT)}
+    assert await fleet.refuse_unsound(listeners) == 1
+
+
+async def test_it_is_heard_everywhere_before_it_has_landed(make_fleet: MakeFleet, redis: RedisServer) -> None:
+    fleet = await make_fleet(3, redis)
+    gate = Gate(_HALF)
+    fleet.vendors.behave(gate=gate)
+    listeners = crowd(fleet)
+    asking = [asyncio.create_task(each.listen()) for each in listeners]
+    await until(lambda: all(each.heard for each in listeners))
+    assert gate.waiting == 1, "it has not ended, so it cannot have landed"
+    gate.open()
+    await asyncio.gather(*asking)
+    assert fleet.calls == 1
+    assert Counter(each.outcome for each in listeners) == {"miss": 1, "joined": _MANY - 1}
     assert {bytes(each.audio) for each in listeners} == {fleet.speech(_TEXT)}
     assert await fleet.refuse_unsound(listeners) == 1

@@ -8,32 +8,35 @@ import asyncio
 import pytest
 
 from sayonce.testing.redis import RedisServer
-from tests.chaos.conftest import LEASE, MakeFleet
+from tests.chaos.conftest import MakeFleet
 from tests.chaos.fleet import Fleet
 from tests.chaos.scene import AT_EACH, Scene
 from tests.conftest import until
 
 _TEXT = "A text whose speaker is taken away from it in the middle of a word, while others listen."
 _SOME = 16_384
+# How long a lease lasts, in seconds: longer than a busy machine keeps a replica from renewing it.
+_LEASE = 4.0
+_SHORT = {"SAYONCE_LEASE_SECONDS": str(_LEASE)}
 # What waiting for a dead one's lease may take, beside the lease's life and one generation, on a busy machine.
 _SLACK = 10.0
 
 
 async def test_killed_in_mid_stream_without_redis(make_fleet: MakeFleet) -> None:
-    scene = Scene(fleet := await make_fleet(3), _TEXT, _SOME)
+    scene = Scene(fleet := await make_fleet(3, **_SHORT), _TEXT, _SOME)
     await scene.begin()
     await until(lambda: all(each.heard for each in scene.own))
     killed = await kill_the_flying(fleet)
     await scene.end()
     assert all(each.aborted for each in scene.own)
     assert all(each.whole and each.refused == 0 for each in scene.remote)
-    assert {each.ended - killed < LEASE + _SLACK for each in scene.remote if each.ended} == {True}
+    assert {each.ended - killed < _LEASE + _SLACK for each in scene.remote if each.ended} == {True}
     assert fleet.calls == 2
     assert await fleet.refuse_unsound(scene.listeners, calls=2, aborted=AT_EACH) == 1
 
 
 async def test_killed_in_mid_stream(make_fleet: MakeFleet, redis: RedisServer) -> None:
-    scene = Scene(fleet := await make_fleet(3, redis), _TEXT, _SOME)
+    scene = Scene(fleet := await make_fleet(3, redis, **_SHORT), _TEXT, _SOME)
     await scene.begin()
     await until(lambda: all(each.heard for each in scene.listeners))
     killed = await kill_the_flying(fleet)
@@ -42,28 +45,28 @@ async def test_killed_in_mid_stream(make_fleet: MakeFleet, redis: RedisServer) -
     late = [each for other in fleet.replicas[1:] for each in scene.ask(other)]
     await scene.end()
     assert all(each.whole for each in late)
-    assert {each.ended - killed < LEASE + _SLACK for each in scene.listeners if each.ended} == {True}
+    assert {each.ended - killed < _LEASE + _SLACK for each in scene.listeners if each.ended} == {True}
     assert fleet.calls == 2
     assert await fleet.refuse_unsound(scene.listeners, calls=2, aborted=3 * AT_EACH) == 1
 
 
 @pytest.mark.parametrize("shared", [True, False], ids=["redis", "alone"])
 async def test_killed_before_the_first_byte(make_fleet: MakeFleet, redis: RedisServer, shared: bool) -> None:
-    scene = Scene(fleet := await make_fleet(3, redis if shared else None), _TEXT, 0)
+    scene = Scene(fleet := await make_fleet(3, redis if shared else None, **_SHORT), _TEXT, 0)
     await scene.begin()
     assert not any(each.heard for each in scene.listeners)
     killed = await kill_the_flying(fleet)
     await scene.end()
     assert all(each.whole for each in scene.listeners)
     assert [each.refused for each in scene.own] == [1] * AT_EACH, "a balancer would have asked another"
-    assert {each.ended - killed < LEASE + _SLACK for each in scene.listeners if each.ended} == {True}
+    assert {each.ended - killed < _LEASE + _SLACK for each in scene.listeners if each.ended} == {True}
     assert fleet.calls == 2
     assert await fleet.refuse_unsound(scene.listeners, calls=2) == 1
 
 
 @pytest.mark.parametrize("shared", [True, False], ids=["redis", "alone"])
 async def test_stopped_for_longer_than_its_lease(make_fleet: MakeFleet, redis: RedisServer, shared: bool) -> None:
-    scene = Scene(fleet := await make_fleet(3, redis if shared else None), _TEXT, _SOME)
+    scene = Scene(fleet := await make_fleet(3, redis if shared else None, **_SHORT), _TEXT, _SOME)
     sleeper, *others = fleet.replicas
     await scene.begin()
     await until(lambda: all(each.heard for each in (scene.listeners if shared else scene.own)))
