@@ -162,6 +162,7 @@ class Fleet:
             await connection.close()
 
     async def _refuse_unsound_row(self, row: asyncpg.Record, seconds: Sequence[float | None]) -> None:
+        assert row["text"] is not None, "a row that has lost its text"
         assert row["path"] is not None, "a row without a blob"
         data = await self.bucket.read(row["path"])
         assert data is not None, "a blob without its bytes"
