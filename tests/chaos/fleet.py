@@ -105,19 +105,20 @@ class Fleet:
         heard = list(listeners)
         wrong = [(each.status, each.refused, each.at) for each in heard if each.status != 200]
         assert wrong == [], "somebody got no audio"
-        assert sum(each.aborted for each in heard) <= aborted
+        lost = [each for each in heard if each.aborted]
+        assert len(lost) <= aborted, self.story(lost)
         for each in heard:
             said = [self.speech(each.text, length) for length in seconds]
             assert any(one == each.audio if each.whole else one.startswith(each.audio) for one in said), each
         dear = {text: made for text, made in self.vendors.counts.texts.items() if made > calls}
-        assert dear == {}, self._story(heard, dear)
+        assert dear == {}, self.story(each for each in heard if each.text in dear)
         await until(self.has_landed)
         self._refuse_loud(heard)
         return await self._refuse_unsound_rows(seconds)
 
-    def _story(self, heard: Sequence[Listener], texts: Iterable[str]) -> str:
-        """Who heard some texts, when and how, one a line."""
-        told = [(each.began, each.text, each.at, each.outcome, each.ended) for each in heard if each.text in texts]
+    def story(self, listeners: Iterable[Listener]) -> str:
+        """What they heard, where and when, one a line."""
+        told = [(each.began, each.text, each.at, each.outcome, each.ended) for each in listeners]
         return "\n".join(map(str, sorted(told, key=lambda each: each[0])))
 
     async def has_landed(self) -> bool:

@@ -13,8 +13,10 @@ from tests.chaos.listeners import Listener
 from tests.chaos.replicas import Replica
 from tests.conftest import until
 
-# How many rounds run beside each other, and how many ask for a new text at each replica.
-_LANES, _EACH = 2, 2
+#: How many ask for a new text at each replica.
+EACH = 2
+# How many rounds run beside each other.
+_LANES = 2
 # How long anything that is waited for may take, in seconds.
 _LONGEST = 60.0
 
@@ -64,7 +66,7 @@ class Load:
         while not self._enough:
             text = f"Sentence {next(self._numbers)}, which nobody has ever heard."
             known = self._chance.choice(self.texts) if self.texts else text
-            asked = [(text, each) for each in self.replicas for _ in range(_EACH)]
+            asked = [(text, each) for each in self.replicas for _ in range(EACH)]
             await self._ask(asked + [(known, each) for each in self.replicas])
             self.texts.append(text)
 
