@@ -111,7 +111,6 @@ async def test_postgres_gone_too(
         await asyncio.to_thread(server.start)
         await load.more(30)
     assert "bypass" in {each.outcome for each in meanwhile}
-    assert "hit" in {each.outcome for each in meanwhile}, "what memory holds"
     await load.settle()
     # Who had heard the half of another replica's flight can be told of its end by nobody any more.
     lost = [each for each in load.listeners if each.aborted]
