@@ -42,6 +42,7 @@ from sayonce.settings_reading import (
     audio_format,
     decoded,
     rate_limit,
+    redis_address,
     refused,
     storage_name,
     unknown_names,
@@ -185,7 +186,7 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("DATABASE_URL", "database_url"),
         description="The catalog: `postgresql://…` or `sqlite:///…`; none: `catalog.db` in `data_dir`.",
     )
-    redis_url: str | None = Field(
+    redis_url: Annotated[str, AfterValidator(redis_address)] | None = Field(
         None,
         validation_alias=AliasChoices("REDIS_URL", "redis_url"),
         description="Redis, which lets replicas hear each other's flights: `redis://…`, `rediss://…` or `unix://…`.",
@@ -199,6 +200,9 @@ class Settings(BaseSettings):
     )
     miss_limit: Annotated[str, AfterValidator(rate_limit)] | None = Field(
         None, description="How often a tenant may have a text spoken anew, over all replicas: `100/minute; 2000/day`."
+    )
+    queue_here: bool = Field(
+        True, description="Whether gateways speak what is queued in Redis, beside workers; without Redis they must."
     )
     queue_at_once: int = Field(8, ge=1, le=1_000, description="How many queued texts a process has spoken at a time.")
     storage: Annotated[str, AfterValidator(storage_name)] = Field(

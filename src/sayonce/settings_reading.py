@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from sayonce.audio.formats import any_format_of
 from sayonce.errors import InvalidSettings, UnsupportedFormat
 
-_LIMIT = re.compile(r"[1-9]\d{0,8} ?(/|per) ?(\d{1,4} ?)?(second|minute|hour|day|month)s?")
+_LIMIT = re.compile(r"[1-9]\d{0,8} ?(/|per) ?([1-9]\d{0,3} ?)?(second|minute|hour|day|month)s?")
 _TABLES = ("UPSTREAMS", "STORAGES", "VOICES", "CLEANER", "STORAGE_PRICES")
 
 
@@ -71,6 +71,24 @@ def rate_limit(limits: str) -> str:
         if not _LIMIT.fullmatch(limit.strip()):
             raise ValueError(f"{limit.strip()!r} is not such as 100/minute or 2000/day")
     return limits
+
+
+def redis_address(url: str) -> str:
+    """An address of Redis'. What is wrong with it is told without it: it may hold a password."""
+    if not _is_redis(url):
+        raise ValueError("must be such as redis://user:password@host:6379/0, rediss://… or unix:///path")
+    return url
+
+
+def _is_redis(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        there = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
+    if parts.scheme == "unix":
+        return bool(parts.path)
+    return parts.scheme in ("redis", "rediss") and there and bool(re.fullmatch(r"(/\d*)?", parts.path))
 
 
 def decoded(value: Any) -> Any:

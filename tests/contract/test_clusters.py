@@ -15,12 +15,15 @@ from sayonce.catalog.postgres import PostgresDatabase
 from sayonce.catalog.records import Held, Kept, Lease, Progress, TakeOff
 from sayonce.catalog.sqlite import SqliteDatabase
 from sayonce.cluster.catalog_leases import CatalogLeases
-from sayonce.cluster.contract import Leases, Relay
+from sayonce.cluster.contract import Begun, Leases, Over, Relay
+from sayonce.cluster.redis import relay as redis_relay
 from sayonce.cluster.redis.leases import AnnouncedLeases
 from sayonce.cluster.redis.link import Link
 from sayonce.cluster.redis.relay import RedisRelay
 from sayonce.errors import CatalogUnavailable, ProviderError
-from sayonce.testing.clusters import LeaseContract, RelayContract
+from sayonce.speech.chunks import Chunk
+from sayonce.speech.formats import MP3
+from sayonce.testing.clusters import LeaseContract, RelayContract, heard
 from sayonce.testing.redis import RedisServer
 from sayonce.testing.rows import wish
 from tests.conftest import until
@@ -211,3 +214,37 @@ class TestRedisRelay(RelayContract):
             await asyncio.to_thread(redis.ask, "FLUSHALL")
 
         return flush
+
+    async def test_of_one_that_has_gone_silent_nothing_is_heard_until_it_says_more(
+        self, relays: tuple[Relay, Relay], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        lease, more = Lease(b"r" * 32, 7, 0.0), asyncio.Event()
+
+        async def said() -> AsyncIterator[Chunk]:
+            yield Chunk(b"some")
+            await more.wait()
+
+        monkeypatch.setattr(redis_relay, "_SILENT", 0.0)
+        relays[0].say(lease, MP3, said)
+        async with relays[1].hear(lease.recipe_hash, lease.fence) as hearing:
+            assert [await hearing.next() for _ in range(4)] == [None] * 4
+            monkeypatch.setattr(redis_relay, "_SILENT", 5.0)
+            assert await until(hearing.next) == Begun(MP3)
+            assert await hearing.next() == Chunk(b"some")
+            more.set()
+            assert await until(hearing.next) == Over()
+
+    async def test_who_has_nothing_to_say_says_that_it_lives(
+        self, relays: tuple[Relay, Relay], redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        lease, more = Lease(b"r" * 32, 7, 0.0), asyncio.Event()
+
+        async def said() -> AsyncIterator[Chunk]:
+            await more.wait()
+            yield Chunk(b"all")
+
+        monkeypatch.setattr(redis_relay, "_BEATS", 0.02)
+        relays[0].say(lease, MP3, said)
+        await until(lambda: redis.ask("XLEN", f"sayonce:{{a catalog}}:flight:{'72' * 32}:7")[1:-2] > b"5")
+        more.set()
+        assert (await heard(relays[1], lease))[0] == b"all"

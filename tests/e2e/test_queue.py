@@ -47,7 +47,9 @@ async def worker(folder: Path, upstream: str, **settings: str) -> AsyncIterator[
 
 
 def settings_of(redis: RedisServer) -> dict[str, str]:
-    return {"REDIS_URL": redis.url(), "SAYONCE_LEASE_SECONDS": "1", "SAYONCE_SHUTDOWN_SECONDS": "10"}
+    """What they share; gateways leave the queue to workers."""
+    times = {"SAYONCE_LEASE_SECONDS": "1", "SAYONCE_SHUTDOWN_SECONDS": "10"}
+    return {"REDIS_URL": redis.url(), "SAYONCE_QUEUE_HERE": "false", **times}
 
 
 def texts(number: int) -> list[str]:
@@ -168,3 +170,10 @@ async def test_a_worker_without_redis_says_what_to_set(tmp_path: Path) -> None:
     assert (code, out) == (2, "")
     assert "REDIS_URL" in err
     assert len(err.strip().splitlines()) == 1
+
+
+async def test_gateways_speak_it_too_where_there_is_no_worker(tmp_path: Path, redis: RedisServer) -> None:
+    async with serving(FakeVendors()) as upstream:
+        settings = settings_of(redis) | {"SAYONCE_QUEUE_HERE": "true"}
+        async with serving_process(tmp_path, upstream, **settings) as server:
+            await all_made(server, await queue(server, texts(3)))

@@ -333,6 +333,7 @@ def _another(name: str) -> str:
         "message_cleaning": "off",
         "currency": "ZAR",
         "turn_format": "mp3",
+        "redis_url": "redis://localhost:6379/1",
         "miss_limit": "20/second; 1000/day",
         "public_url": "https://speech.example",
     }

@@ -122,7 +122,10 @@ async def _prepared(settings: Settings, dress: Dress, *, knowing: bool = False) 
         gateway = await stack.enter_async_context(running(settings))
         if knowing:
             await gateway.catalog.newest_change()
-        if not settings.redis_url:  # else workers see to it
-            await stack.enter_async_context(gateway.queue.tended())
+        queue = gateway.queue
+        if not settings.redis_url or settings.queue_here:
+            await stack.enter_async_context(queue.tended())
+            working = queue.line.worked(gateway.speaker.speak, settings.queue_at_once, settings.shutdown_seconds)
+            await stack.enter_async_context(working)
         app, lane = await dress(gateway)
         return _Act(gateway, app, lane, stack.pop_all())

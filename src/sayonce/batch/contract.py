@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import TypeAlias
 
 #: Does what there is to do for the use of an id. It raises nothing.
@@ -23,6 +24,11 @@ class Line(ABC):
     async def add(self, ids: Sequence[int]) -> bool:
         """Lets uses wait; those that wait already, or are being spoken, are left as they are. False where the line
         could not be reached: they will be put back."""
+
+    @abstractmethod
+    def worked(self, speak: Speak, at_once: int, patience: float) -> AbstractAsyncContextManager[None]:
+        """Meanwhile this process works on what waits, on at most so many uses at a time. What is begun at the end has
+        `patience` seconds; the rest is left."""
 
     @abstractmethod
     async def aclose(self) -> None:

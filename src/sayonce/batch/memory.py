@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from sayonce.batch.contract import Line, Speak
 
@@ -29,6 +30,10 @@ class MemoryLine(Line):
             self._workers.add(worker)
             worker.add_done_callback(self._workers.discard)
         return True
+
+    @asynccontextmanager
+    async def worked(self, speak: Speak, at_once: int, patience: float) -> AsyncIterator[None]:
+        yield  # it always is
 
     async def aclose(self) -> None:
         self._waiting.clear()

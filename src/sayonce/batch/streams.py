@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -91,7 +91,7 @@ class StreamLine(Line):
                 sender: AsyncKicker[..., None] = AsyncKicker(_TASK, broker, {})
                 await sender.with_task_id(str(use)).kiq(use)
         except SendTaskError as error:
-            _log.warning("queue.unreachable", error=type(error.__cause__).__name__)
+            broker.missed(error.__cause__ or error)
             return False
         return True
 
@@ -120,6 +120,16 @@ class StreamLine(Line):
             done.set()  # a driver may mistake a cancellation for a time-out
             await asyncio.gather(holding, return_exceptions=True)
             await broker.hand_back()
+
+    @asynccontextmanager
+    async def worked(self, speak: Speak, at_once: int, patience: float) -> AsyncIterator[None]:
+        stop = asyncio.Event()
+        working = asyncio.create_task(self.work(speak, at_once, stop, patience))
+        try:
+            yield
+        finally:
+            stop.set()
+            await working
 
     async def aclose(self) -> None:
         await self._redis.aclose()
@@ -153,6 +163,7 @@ class _StreamBroker(AsyncBroker):
         self._asking: asyncio.Future[Any] | None = None
         self.stop = asyncio.Event()
         self._look_around_at = 0.0
+        self._told = False
         keys = [key, f"{key}:uses"]
         self._scripts = {
             text: partial(redis.register_script(text), keys=keys) for text in (_ADD, _DONE, _HOLD, _HAND_BACK)
@@ -169,10 +180,17 @@ class _StreamBroker(AsyncBroker):
             except (RedisError, OSError) as error:
                 await self._recover(error)
                 continue
+            self._told = False
             for message, fields in found:
                 use = fields[b"use"].decode()
                 self._held[use] = message
                 yield AckableMessage(data=fields[b"data"], ack=partial(self.done, use))
+
+    def missed(self, error: BaseException) -> None:
+        """Says, once until it is back, that the stream could not be reached."""
+        if not self._told:
+            _log.warning("queue.unreachable", error=type(error).__name__, remedy="See that REDIS_URL's Redis runs.")
+        self._told = True
 
     async def done(self, use: str) -> None:
         """Takes a use out of the line."""
@@ -219,5 +237,5 @@ class _StreamBroker(AsyncBroker):
                 await self._reader.xgroup_create(self._key, _GROUP, id="0", mkstream=True)
                 self._lost()
             return
-        _log.warning("queue.unreachable", error=type(error).__name__)
+        self.missed(error)
         await asyncio.sleep(_PAUSE)

@@ -7,6 +7,8 @@ import asyncio
 import pytest
 
 from sayonce.checkup import redis as of_redis
+from sayonce.errors import InvalidSettings
+from sayonce.settings import load
 from sayonce.testing.redis import RedisServer
 from tests.integration.doctor.conftest import told
 
@@ -31,13 +33,26 @@ async def test_a_password_is_asked_for_and_never_told(redis: RedisServer) -> Non
     assert "never-told" not in str(found)
 
 
-@pytest.mark.parametrize("url", ["localhost:6379", "http://localhost", "redis://host:port", ""])
-async def test_an_address_that_is_none(url: str) -> None:
-    found = await told(redis_url=url)
-    if url:
-        assert "REDIS_URL cannot be read" in found["redis", "set up"].said
-    else:
-        assert ("redis", "set up") not in found
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:6379",
+        "http://localhost",
+        "redis://host:port",
+        "redis:/x",
+        "redis://host/abc",
+        "me:secret@localhost",
+    ],
+)
+def test_an_address_that_is_none(url: str) -> None:
+    with pytest.raises(InvalidSettings, match="redis_url: must be such as") as refused:
+        load(redis_url=url)
+    assert "secret" not in str(refused.value)
+
+
+async def test_a_database_that_is_not_there(redis: RedisServer) -> None:
+    found = await told(redis_url=redis.url(77))
+    assert "no database of that number" in found["redis", "reached"].said
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,8 @@ _CONNECTIONS = 64
 # How long the bells may be silent before they are asked whether they still ring, and before a new line is tried.
 _SILENCE, _PAUSE = 2.0, 0.25
 
-_TROUBLE = (RedisError, OSError, TimeoutError)
+# uvloop calls what is written to a connection that has just died a RuntimeError.
+_TROUBLE = (RedisError, OSError, TimeoutError, RuntimeError)
 
 _log = get_logger("sayonce.redis")
 
@@ -196,6 +197,8 @@ def _meaning(error: Exception) -> str:
         "ResponseError": "refuses what it is asked, which takes Redis 6.2 or later",
         "TimeoutError": "does not answer in time",
     }
+    if str(error).startswith("DB index"):
+        return "has no database of that number"
     return meanings.get(type(error).__name__, "does not answer")
 
 

@@ -10,8 +10,8 @@ import asyncio
 import json
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import astuple
 from typing import Any
 
@@ -31,8 +31,11 @@ _LONG = 8_000_000
 _FIRST_GLANCE, _LAST_GLANCE = 0.05, 1.0
 # How long a stream stays when nothing is added to it: while its flight is in the air, and after that, in seconds.
 _STAYS, _ECHOES = 60.0, 10.0
+# How often a flight says that it still flies while nothing comes, and after what silence it may be dead, in seconds.
+_BEATS, _SILENT = 0.5, 2.0
 # The fields of its entries.
-_FORMAT, _AT, _DATA, _MARKED, _MARKS, _OVER = b"format", b"at", b"data", b"marked", b"marks", b"over"
+_FORMAT, _AT, _DATA, _MARKED = b"format", b"at", b"data", b"marked"
+_MARKS, _BEAT, _OVER = b"marks", b"beat", b"over"
 # For how many seconds a stream is tried to be said, and how long the end of all is waited for when a process ends.
 _TRIES, _GRACE = 30.0, 2.0
 
@@ -84,8 +87,9 @@ class RedisRelay(Relay):
     async def _passed_on(self, stream: _Stream, chunks: AsyncIterator[Chunk]) -> Over | None:
         """Says it all; how it ended. None where that is nobody's elsewhere, such as a tenant's limit."""
         try:
-            async for chunk in chunks:
-                await stream.add(chunk)
+            async with aclosing(_with_beats(chunks)) as coming:
+                async for chunk in coming:
+                    await (stream.beat() if chunk is None else stream.add(chunk))
         except ClusterUnavailable:
             raise
         except ProviderError as failure:
@@ -118,6 +122,10 @@ class _Stream:
             self._at += len(data)
         self._marked += len(chunk.marks)
 
+    async def beat(self) -> None:
+        """Says that it still flies, although nothing comes."""
+        await self._add({_BEAT: b""})
+
     async def end(self, failure: ProviderError | None) -> None:
         """Says that this was all, or why there is no more."""
         told = "" if failure is None else failures.written(failure)
@@ -140,8 +148,25 @@ class _Stream:
             raise ClusterUnavailable("Redis has forgotten what was said.", backend="redis")
 
 
+async def _with_beats(chunks: AsyncIterator[Chunk]) -> AsyncGenerator[Chunk | None, None]:
+    """The chunks, and None wherever nothing comes for a while."""
+    coming = asyncio.ensure_future(anext(chunks, None))
+    try:
+        while True:
+            done, _ = await asyncio.wait({coming}, timeout=_BEATS)
+            if done and (chunk := coming.result()) is None:
+                return
+            yield chunk if done else None
+            if done:
+                coming = asyncio.ensure_future(anext(chunks, None))
+    finally:
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
+
+
 class _RedisHearing(Hearing):
-    """What one flight elsewhere says, read up to where it is whenever its bell rings."""
+    """What one flight elsewhere says, read up to where it is whenever its bell rings. Of one that has gone silent
+    nothing is heard until it says more: its replica may be dead, and half of it is worse than nothing."""
 
     def __init__(self, link: Link, names: tuple[str, ...], bell: asyncio.Event) -> None:
         self._link = link
@@ -168,8 +193,8 @@ class _RedisHearing(Hearing):
     async def _read(self) -> bool:
         """Reads what was added; whether there was anything."""
         key = await self._link.key(*self._names)
-        if not self._begun:
-            self._waits = await self._is_long(key)
+        if not self._begun and not await self._lives(key):
+            return False
         entries = await self._link.ask(lambda redis: redis.xrange(key, self._read_to, count=_READ))
         for number, entry in entries:
             self._read_to = f"({number.decode()}"
@@ -179,9 +204,20 @@ class _RedisHearing(Hearing):
                 raise ClusterUnavailable("Redis says what no sayonce has said.", backend="redis") from error
         return bool(entries)
 
-    async def _is_long(self, key: str) -> bool:
-        last = await self._link.ask(lambda redis: redis.xrevrange(key, count=1))
-        return bool(last) and int(last[0][1].get(_AT, 0)) > _LONG
+    async def _lives(self, key: str) -> bool:
+        """Whether it has said something just now, or all; notes whether that is too long to be heard from here."""
+
+        async def look(redis: Any) -> tuple[list[Any], tuple[int, int]]:
+            async with redis.pipeline(transaction=False) as steps:
+                last, now = await steps.xrevrange(key, count=1).time().execute()
+                return last, now
+
+        last, (seconds, micros) = await self._link.ask(look)
+        if not last:
+            return False
+        number, entry = last[0]
+        self._waits = int(entry.get(_AT, 0)) > _LONG
+        return _OVER in entry or seconds + micros / 1e6 - _moment(number) < _SILENT
 
     def _news(self, entry: Mapping[bytes, bytes]) -> Iterator[News]:
         if _FORMAT in entry:
@@ -192,7 +228,7 @@ class _RedisHearing(Hearing):
             told = entry[_OVER].decode()
             if told or self._waits or int(entry[_AT]) == self._heard:
                 yield Over(failures.read(told) if told else None)
-        elif self._begun:
+        elif self._begun and _AT in entry:
             yield from self._chunk(entry)
 
     def _chunk(self, entry: Mapping[bytes, bytes]) -> Iterator[Chunk]:
@@ -216,6 +252,11 @@ class _RedisHearing(Hearing):
             self._glance = min(2 * self._glance, _LAST_GLANCE)
             return False
         return True
+
+
+def _moment(number: bytes) -> float:
+    """When an entry was added, by the server's clock, in seconds since 1970."""
+    return int(number.partition(b"-")[0]) / 1_000
 
 
 def _names(recipe_hash: bytes, fence: int) -> tuple[str, ...]:
