@@ -26,6 +26,7 @@ from sayonce.cache.hot import HotTier
 from sayonce.cache.pilot import Ground, Pilot, Terms
 from sayonce.cache.shelf import Place, Shelf
 from sayonce.cache.tally import Tally
+from sayonce.cache.unkept import Unkept
 from sayonce.cache.upkeep import EVERY, Upkeep
 from sayonce.cache.watch import Watch
 from sayonce.catalog import silences
@@ -64,6 +65,8 @@ VERSION = version("sayonce")
 
 _log = get_logger("sayonce.app")
 
+# A change log that was read so many seconds ago is being read.
+_RECENT = 1.0
 _OPEN = {State.CLOSED: 0.0, State.HALF_OPEN: 0.5, State.OPEN: 1.0}
 
 
@@ -147,7 +150,7 @@ def _joined(settings: Settings, stock: _Stock) -> Gateway:
     finder = Finder(shelf, hot, clock, transcodes=settings.variants == "transcode")
     allowance = Allowance(settings.bypass_characters, settings.bypass_usd, time.monotonic)
     meeting = stock.meeting
-    ground = Ground(meeting.leases, meeting.relay, meeting.turns, shelf, finder, hot)
+    ground = Ground(meeting.leases, meeting.relay, meeting.turns, shelf, finder, hot, Unkept(hot))
     pilot = Pilot(ground, _terms(settings), allowance, watch, clock)
     engine = Engine(hot, shelf, finder, pilot, watch)
     speaker = Speaker(catalog, stock.cast, engine, watch.bug)
@@ -247,6 +250,8 @@ async def _chores(gateway: Gateway) -> None:
         await asyncio.sleep(gateway.settings.flush_seconds)
         try:
             await gateway.shelf.warm(gateway.hot.get)
+            if gateway.feed.lag < _RECENT + gateway.settings.poll_seconds:  # the catalog answers
+                await gateway.engine.keep_unkept()
             if gateway.watch.now() >= due:
                 due = gateway.watch.now() + silences.EVERY  # each is a write
                 await gateway.catalog.note_in_use()

@@ -26,6 +26,7 @@ from sayonce.errors import (
     NotKept,
     ProviderError,
     ProviderTimeout,
+    SayonceError,
     StorageError,
 )
 from sayonce.speech.requests import Owner
@@ -140,6 +141,14 @@ class Engine:
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
+
+    async def keep_unkept(self) -> None:
+        """Has what rests in memory alone kept, one after the other, until one of them cannot be."""
+        for order in self._pilot.unkept.orders():
+            flight = self._flights.get(order.recipe.hash) or self._take_off(order, bypass=False)
+            with suppress(SayonceError):
+                if not (await flight.landed()).kept:
+                    return
 
     @property
     def flying(self) -> int:

@@ -31,8 +31,8 @@ class Overhearing:
 
     async def hear(self, flight: Flight, held: Held) -> Clip | Take | None:
         """Passes on what the other flight says, from its first byte, and returns when it is over: what it brought,
-        where that was heard, as it is kept or as it came; else None, and the catalog tells. Raises its failure, where
-        it told one. Where its replica dies, who has heard something is told so; None where nobody has."""
+        as it came, where all of it was heard, or as it is kept; else None, and the catalog tells. Raises its failure,
+        where it told one. Where its replica dies, who has heard something is told so; None where nobody has."""
         flight.outcome = Outcome.JOINED
         anew = flight.order.steering.no_cache and not held.refresh
         async with self._relay.hear(flight.order.recipe.hash, held.fence) as hearing:
@@ -47,7 +47,7 @@ class Overhearing:
                     if failure is not None:
                         raise failure
                     if ear.listens:
-                        return await self._whole(ear)
+                        return await ear.end()
                     # its lease tells when it has landed
                 case Begun() | Chunk() as news:
                     lives = self._clock() + self._leases.life
@@ -71,24 +71,16 @@ class Overhearing:
                 raise
             return Progress(held.fence, lives, None)
 
-    async def _whole(self, ear: _Ear) -> Clip | Take:
-        """All of it was heard: what is kept of it, else itself."""
-        take = await ear.end()
-        return await self._kept(ear.flight) or take
-
     async def _rest(self, ear: _Ear) -> Clip:
         """It was heard in part, and has landed: the rest is read from what is kept."""
-        kept = await self._kept(ear.flight)
+        kept = None
+        with suppress(CatalogError, StorageError):
+            kept = await self._finder.find(ear.flight.order)
         rest = None if kept is None else rest_of(kept.data, bytes(ear.passed), kept.asset.format)
         if kept is None or rest is None:
             raise _gone(ear.flight)
         ear.flight.pass_on(rest)
         return kept
-
-    async def _kept(self, flight: Flight) -> Clip | None:
-        with suppress(CatalogError, StorageError):
-            return await self._finder.find(flight.order)
-        return None
 
 
 class _Ear:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import stamina
 
 from sayonce.access.allowance import Allowance
+from sayonce.cache.books import Books, spent_on
 from sayonce.cache.checking import checked, flagged, is_plausible
 from sayonce.cache.finder import Finder
 from sayonce.cache.flights import Flight
@@ -22,8 +23,9 @@ from sayonce.cache.orders import Clip, Order, Outcome
 from sayonce.cache.overhearing import Overhearing
 from sayonce.cache.shelf import Berth, Shelf
 from sayonce.cache.takes import Take
+from sayonce.cache.unkept import Unkept
 from sayonce.cache.watch import Watch
-from sayonce.catalog.records import Held, Kept, Lease, Spent, TakeOff, Use
+from sayonce.catalog.records import Held, Kept, Lease, TakeOff, Use
 from sayonce.cluster.contract import Leases, Relay, Turns
 from sayonce.cluster.renewal import renewing
 from sayonce.errors import (
@@ -73,6 +75,7 @@ class Ground:
     shelf: Shelf
     finder: Finder
     hot: HotTier
+    unkept: Unkept
 
 
 class Pilot:
@@ -86,7 +89,13 @@ class Pilot:
         self._allowance = allowance
         self._watch = watch
         self._clock = clock
+        self._books = Books(ground.shelf, watch)
         self._overhearing = Overhearing(ground.leases, ground.relay, ground.finder, clock, largest=terms.largest)
+
+    @property
+    def unkept(self) -> Unkept:
+        """What was flown, or heard, and rests nowhere yet."""
+        return self._ground.unkept
 
     async def fly(self, flight: Flight) -> None:
         """Flies to the end. Errors are the listeners'; only a bug or a cancellation is raised as well."""
@@ -107,7 +116,8 @@ class Pilot:
         if isinstance(permit, Clip):
             flight.land(permit)
             return
-        if permit is None or permit.last_resort or flight.bypass or not self._ground.shelf.writable:
+        around = permit is None or permit.last_resort or flight.bypass or not self._ground.shelf.writable
+        if around and self._ground.unkept.recall(flight.order) is None:
             self._allowance.spend(len(flight.order.recipe.text), flight.order.provider.price(flight.order.recipe))
         if permit is None:
             await self._fly_unkept(flight)
@@ -181,10 +191,16 @@ class Pilot:
         return clip
 
     async def _checked(self, flight: Flight, heard: Take, held: Held) -> Clip:
-        """What was heard of another's flight and is kept nowhere; in memory, where no catalog could tell."""
-        clip = await self._clip_of(flight, heard)
-        if held.fence < 0:
-            self._ground.hot.put(clip, self._ground.hot.epoch)
+        """What is kept of another's flight that was heard, or else what was heard: in memory, where a part of the
+        cache is away."""
+        epoch, around = self._ground.hot.epoch, held.fence < 0
+        try:
+            kept = await self._ground.finder.find(flight.order)
+        except (CatalogError, StorageError):
+            kept, around = None, True
+        clip = kept or await self._clip_of(flight, heard)
+        if around and kept is None:
+            self._ground.unkept.remember(flight.order, clip, epoch)
         return clip
 
     # ── in the air ───────────────────────────────────────────────────────────────────────────────
@@ -193,28 +209,35 @@ class Pilot:
         clip = await self._clip(flight)
         if not flight.keep:
             await self._give_back(lease)
-            await self._book(flight)
+            await self._books.book(flight)
             flight.land(clip)
         elif is_plausible(flight.said, clip):
             await self._land(flight, lease, clip)
-        elif await self._ground.shelf.believes(flight.order.recipe.hash):
+        elif await self._believes(flight):
             await self._land(flight, lease, flagged(clip, "implausible"))
         else:
             self._watch.implausible(flight)
             await self._give_back(lease)
-            await self._book(flight)
+            await self._books.book(flight)
             flight.land(clip)
+
+    async def _believes(self, flight: Flight) -> bool:
+        try:
+            return await self._ground.shelf.believes(flight.order.recipe.hash)
+        except CatalogError as error:
+            self._watch.bypass("catalog", error)
+            return False
 
     async def _fly_unkept(self, flight: Flight) -> None:
         clip = await self._clip(flight)
         if flight.keep:
-            self._ground.hot.put(clip, self._ground.hot.epoch)
+            self._ground.unkept.remember(flight.order, clip, self._ground.hot.epoch)
         flight.land(clip)
 
     async def _clip(self, flight: Flight) -> Clip:
         """What is to be kept: spoken now, or spoken before and not yet kept."""
         order = flight.order
-        remembered = None if order.steering.no_cache else self._ground.hot.get(order.content_hash)
+        remembered = self._ground.unkept.recall(order)
         if remembered is not None:
             return remembered
         await self._ground.turns.count(order.recipe.owner.tenant)
@@ -224,7 +247,7 @@ class Pilot:
             try:
                 clip = await self._clip_of(flight, take)
             except BrokenAudio:
-                await self._write_off(flight, take)
+                await self._books.write_off(flight, take)
                 raise
         flight.spoken = True
         return clip
@@ -280,10 +303,10 @@ class Pilot:
                         flight.pass_on(await take.add(chunk), chunk.marks)
                     flight.pass_on(await take.finish())
         except ProviderError:
-            await self._write_off(flight, take)
+            await self._books.write_off(flight, take)
             raise
         except TimeoutError as error:
-            await self._write_off(flight, take)
+            await self._books.write_off(flight, take)
             raise ProviderTimeout(
                 f"'{provider.upstream.name}' did not finish within {self._terms.longest:g} seconds.",
                 provider=provider.upstream.name,
@@ -315,14 +338,14 @@ class Pilot:
             await ground.leases.renew(lease)  # A lease that is lost already need not write a blob to learn it.
             with self._watch.keeping(flight):
                 path = None if order.placement is None else order.placement.path_of(clip.asset)
-                stored = await ground.shelf.keep(lease, clip, Berth(use, path), _spent(flight), alone=alone)
+                stored = await ground.shelf.keep(lease, clip, Berth(use, path), spent_on(flight), alone=alone)
         except FenceLost:
             self._watch.fence_lost(flight)
         except (StorageError, CatalogError) as error:
             self._watch.bypass("storage" if isinstance(error, StorageError) else "catalog", error)
-            ground.hot.put(clip, epoch)
+            ground.unkept.remember(order, clip, epoch)
             await self._give_back(lease)
-            await self._book(flight)
+            await self._books.book(flight)
         else:
             self._remember(flight, stored, epoch)
             return stored
@@ -334,25 +357,6 @@ class Pilot:
             hot.forget_recipe(flight.order.recipe.hash)  # its other formats are of what was kept before
             epoch = hot.epoch
         hot.put(stored, epoch)
-
-    async def _write_off(self, flight: Flight, take: Take | None) -> None:
-        """Books what a vendor spoke for nothing, if it had begun to: it bills that all the same."""
-        if take is not None and take.came:
-            self._watch.wasted(flight)
-            await self._pay(_cost(flight))
-
-    async def _book(self, flight: Flight) -> None:
-        spent = _spent(flight)
-        if spent is not None:
-            await self._pay(spent)
-
-    async def _pay(self, spent: Spent) -> None:
-        if not spent.cost:
-            return
-        try:
-            await self._ground.shelf.book(spent)
-        except CatalogError as error:
-            _log.warning("spending.unbooked", error=error.code)
 
     @asynccontextmanager
     async def _giving_back(self, lease: Lease) -> AsyncIterator[None]:
@@ -369,22 +373,6 @@ class Pilot:
             await self._ground.leases.release(lease, failure)
         except CatalogError as error:
             _log.warning("lease.left", error=error.code)  # It expires by itself.
-
-
-def _spent(flight: Flight) -> Spent | None:
-    return _cost(flight) if flight.spoken else None
-
-
-def _cost(flight: Flight) -> Spent:
-    recipe = flight.said
-    return Spent(
-        tenant=recipe.owner.tenant,
-        upstream=flight.order.provider.upstream.name,
-        model=recipe.model,
-        voice=recipe.voice,
-        characters=len(recipe.text),
-        cost=flight.order.price(recipe),
-    )
 
 
 def _grounded(order: Order) -> ProviderUnavailable:

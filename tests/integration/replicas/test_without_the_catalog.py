@@ -89,3 +89,27 @@ async def test_with_neither_each_replica_speaks_once(
     assert {answer.status for answer in answers} == {200}
     assert here.calls == 2
     assert {answer.outcome for answer in answers} <= {"bypass", "joined"}
+
+
+async def test_what_could_not_land_is_remembered_where_it_was_heard_and_kept_by_itself(
+    two: tuple[House, House], own_postgres: PostgresServer
+) -> None:
+    """The catalog goes while the first flies under its lease."""
+    here, there = two
+    here.vendors.behave(pace=0.1, piece=2_048, seconds=8)
+    first, second = listen(here), listen(there)
+    await first.began.wait()
+    await second.began.wait()
+    own_postgres.stop()
+    bodies = {await first.answer, await second.answer}
+    assert len(bodies) == 1
+    for house in two:
+        answer = await house.speak(TEXT)
+        assert (answer.outcome, answer.audio) == ("bypass", next(iter(bodies)))
+    own_postgres.start()
+    await until(lambda: _rows(here, 2))  # nobody asks for it
+    assert here.calls == 1
+
+
+async def _rows(house: House, number: int) -> bool:
+    return await house.rows() == number
