@@ -113,7 +113,7 @@ class Away(Leases):
     async def withdraw(self, lease: Lease) -> None:
         await self.there().withdraw(lease)
 
-    async def progress(self, recipe_hash: bytes, fence: int) -> Progress | None:
+    async def progress(self, recipe_hash: bytes, fence: int | None = None) -> Progress | None:
         return await self.there().progress(recipe_hash, fence)
 
 

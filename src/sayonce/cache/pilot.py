@@ -97,6 +97,15 @@ class Pilot:
         """What was flown, or heard, and rests nowhere yet."""
         return self._ground.unkept
 
+    async def is_ahead(self, order: Order) -> bool:
+        """Whether another process speaks this already, and not to refresh it."""
+        try:
+            seen = await self._ground.leases.progress(order.recipe.hash)
+        except CatalogError:
+            return False
+        flies = seen is not None and seen.failure is None and seen.expires > self._clock()
+        return flies and seen is not None and not seen.refresh
+
     async def fly(self, flight: Flight) -> None:
         """Flies to the end. Errors are the listeners'; only a bug or a cancellation is raised as well."""
         try:

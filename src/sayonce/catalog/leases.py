@@ -43,7 +43,9 @@ HOLD = 6.0
 
 #: Where another's flight stands.
 PROGRESS = Lookup(
-    select(leases.c.fence, leases.c.expires, leases.c.failure).where(leases.c.recipe_hash == bindparam("recipe_hash"))
+    select(leases.c.fence, leases.c.expires, leases.c.failure, leases.c.refresh).where(
+        leases.c.recipe_hash == bindparam("recipe_hash")
+    )
 )
 
 
@@ -63,7 +65,10 @@ _OLD_LEASE = delete(leases).where(leases.c.recipe_hash == bindparam("recipe_hash
 
 def progress_of(rows: Sequence[tuple[Any, ...]]) -> Progress | None:
     """The record of the lookup's rows; None where nobody flies."""
-    return Progress(*rows[0]) if rows else None
+    if not rows:
+        return None
+    fence, expires, failure, refresh = rows[0]
+    return Progress(fence, expires, failure, bool(refresh))
 
 
 def take_off(connection: Connection, wish: TakeOff, life: float, now: float) -> Lease | Held | Kept:

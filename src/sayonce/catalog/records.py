@@ -191,11 +191,13 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a flight stands that somebody else leads. `failure` is how it ended, where it did."""
+    """Where a flight stands that somebody else leads. `failure` is how it ended, where it did; `refresh` whether it
+    is to take the place of what is kept."""
 
     fence: int
     expires: float
     failure: str | None
+    refresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)

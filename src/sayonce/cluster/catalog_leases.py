@@ -28,6 +28,6 @@ class CatalogLeases(Leases):
     async def withdraw(self, lease: Lease) -> None:
         pass  # the landing gave it back
 
-    async def progress(self, recipe_hash: bytes, fence: int) -> Progress | None:
+    async def progress(self, recipe_hash: bytes, fence: int | None = None) -> Progress | None:
         found = await self._catalog.progress(recipe_hash)
-        return found if found is not None and found.fence == fence else None
+        return found if found is not None and fence in (None, found.fence) else None

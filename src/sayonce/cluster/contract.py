@@ -41,8 +41,8 @@ class Leases(ABC):
         """Says no longer that its holder flies: the flight is over, however it ended. Idempotent; raises nothing."""
 
     @abstractmethod
-    async def progress(self, recipe_hash: bytes, fence: int) -> Progress | None:
-        """Where the flight of that fence stands; None where it is over."""
+    async def progress(self, recipe_hash: bytes, fence: int | None = None) -> Progress | None:
+        """Where the flight of that fence, or any, stands; None where it is over."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,3 +104,19 @@ async def test_a_late_listener_elsewhere_of_long_audio_waits_for_the_landing(rep
     whole = await first.answer
     assert len(await second.answer) == len(whole)
     assert here.calls == 1
+
+
+async def test_who_comes_after_a_refresh_that_waits_is_not_held_up_by_it(replicas: Two) -> None:
+    here, there = replicas
+    here.vendors.behave(pace=0.1, piece=1_024, seconds=8)
+    first = listen(here)
+    await first.began.wait()
+    anew = listen(there, headers={"Cache-Control": "no-cache"})
+    await until(lambda: there.gateway.engine.flying)
+    plain = listen(there)
+    await plain.began.wait()
+    assert here.gateway.engine.flying
+    assert not first.answer.done()
+    assert await plain.answer == await first.answer
+    assert await anew.answer
+    assert (plain.outcome, anew.outcome, here.calls) == ("joined", "miss", 2)

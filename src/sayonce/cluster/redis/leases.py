@@ -80,8 +80,8 @@ class AnnouncedLeases(Leases):
         # What was spoken as a last resort is kept nowhere, but may be heard for a while.
         await self._end(lease, echoes=self._milliseconds)
 
-    async def progress(self, recipe_hash: bytes, fence: int) -> Progress | None:
-        if fence < 0:
+    async def progress(self, recipe_hash: bytes, fence: int | None = None) -> Progress | None:
+        if fence is not None and fence < 0:
             return await self._announced(recipe_hash, fence)
         try:
             return await self._catalog.progress(recipe_hash, fence)
@@ -119,7 +119,7 @@ class AnnouncedLeases(Leases):
             raise FenceLost("Another flies this as a last resort.", backend="redis")
         return Lease(lease.recipe_hash, lease.fence, self._clock() + self.life)
 
-    async def _announced(self, recipe_hash: bytes, fence: int) -> Progress | None:
+    async def _announced(self, recipe_hash: bytes, fence: int | None) -> Progress | None:
         key = await self._link.key("lease", recipe_hash.hex())
 
         async def look(redis: Any) -> tuple[bytes | None, int]:
@@ -128,9 +128,9 @@ class AnnouncedLeases(Leases):
                 return there, left
 
         there, left = await self._link.ask(look)
-        if there is None or int(there) != fence:
+        if there is None or fence not in (None, int(there)):
             return None
-        return Progress(fence, self._clock() + left / 1_000, None)
+        return Progress(int(there), self._clock() + left / 1_000, None)
 
     async def _end(self, lease: Lease, echoes: int) -> None:
         with suppress(ClusterUnavailable):
