@@ -4,6 +4,7 @@ nothing is paid a third time."""
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
 
@@ -48,6 +49,28 @@ async def test_killed_in_mid_stream(make_fleet: MakeFleet, redis: RedisServer) -
     assert {each.ended - killed < _LEASE + _SLACK for each in scene.listeners if each.ended} == {True}
     assert fleet.calls == 2
     assert await fleet.refuse_unsound(scene.listeners, calls=2, aborted=3 * AT_EACH) == 1
+
+
+async def test_who_comes_after_its_death_is_given_no_half_of_it(make_fleet: MakeFleet, redis: RedisServer) -> None:
+    """Its lease has not ended, and what it had said is still in Redis."""
+    scene = Scene(fleet := await make_fleet(3, redis, SAYONCE_LEASE_SECONDS="10"), _TEXT, _SOME)
+    await scene.begin()
+    await until(lambda: all(each.heard for each in scene.listeners))
+    await kill_the_flying(fleet)
+    await until(lambda: silence(redis) > 4.0)
+    late = [each for other in fleet.replicas[1:] for each in scene.ask(other)]
+    await scene.end()
+    assert all(each.whole for each in late)
+    assert fleet.calls == 2
+    assert await fleet.refuse_unsound(scene.listeners, calls=2, aborted=3 * AT_EACH) == 1
+
+
+def silence(redis: RedisServer) -> float:
+    """For how many seconds nothing was said of any flight."""
+    (key,) = re.findall(rb"sayonce:\S+:flight:\S+", redis.ask("KEYS", "*:flight:*"))
+    (last,) = re.findall(rb"last-generated-id\s+\$\d+\s+(\d+)-", redis.ask("XINFO", "STREAM", key.decode()))
+    now = re.findall(rb"\n(\d+)\r", redis.ask("TIME"))
+    return int(now[0]) + int(now[1]) / 1e6 - int(last) / 1_000
 
 
 @pytest.mark.parametrize("shared", [True, False], ids=["redis", "alone"])

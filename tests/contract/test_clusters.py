@@ -224,6 +224,7 @@ class TestRedisRelay(RelayContract):
             yield Chunk(b"some")
             await more.wait()
 
+        monkeypatch.setattr(redis_relay, "_BEATS", 60.0)
         monkeypatch.setattr(redis_relay, "_SILENT", 0.0)
         relays[0].say(lease, MP3, said)
         async with relays[1].hear(lease.recipe_hash, lease.fence) as hearing:

@@ -212,9 +212,9 @@ class Engine:
 
     async def _fly(self, order: Order, *, bypass: bool) -> Answer:
         while (flight := self._flights.get(order.recipe.hash)) is not None:
-            if flight.suits(order):
+            if flight.suits(order) and not flight.stalled:
                 return await self._listen(order, flight, joined=True)
-            if order.steering.no_cache or not self._finder.transcodes:
+            if flight.stalled or order.steering.no_cache or not self._finder.transcodes:
                 await flight.over()
             else:
                 flight.keep = flight.keep or not order.steering.no_store

@@ -47,6 +47,8 @@ class Flight:
         #: What the flight turned out to be, for who started it; settled before the first piece.
         self.outcome = Outcome.MISS
         self.takes_off(around=bypass)
+        #: Whether it may never come to its end: nobody is to join it.
+        self.stalled = False
         #: Whether its first piece came too late for somebody.
         self.late = False
         self.times = Times()

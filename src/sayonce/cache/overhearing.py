@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 
@@ -12,9 +13,12 @@ from sayonce.cache.orders import Clip, Outcome
 from sayonce.cache.takes import Take
 from sayonce.catalog.records import Held, Progress
 from sayonce.cluster import failures
-from sayonce.cluster.contract import Begun, Hearing, Leases, Over, Relay
+from sayonce.cluster.contract import Beat, Begun, Hearing, Leases, Over, Relay
 from sayonce.errors import CatalogError, ClusterError, ProviderUnavailable, StorageError
 from sayonce.speech.chunks import Chunk
+
+# After so many seconds in which a flight elsewhere has not even said that it flies, it may be dead.
+_SILENT = 2.0
 
 
 class Overhearing:
@@ -49,10 +53,11 @@ class Overhearing:
                     if ear.listens:
                         return await ear.end()
                     # its lease tells when it has landed
-                case Begun() | Chunk() as news:
+                case Begun() | Chunk() | Beat() as news:
                     lives = self._clock() + self._leases.life
                     await ear.heed(news)
                 case None:
+                    ear.notice_silence()
                     seen = await self._seen(ear.flight, held, lives)
                     if seen is None:
                         return await self._rest(ear) if ear.flight.begun else None
@@ -93,15 +98,21 @@ class _Ear:
         self.passed = bytearray()
         self._largest = largest
         self._deaf = deaf
+        self._heard_at = time.monotonic()
 
     @property
     def listens(self) -> bool:
         """Whether what the other flight says is passed on."""
         return self.take is not None
 
-    async def heed(self, news: Begun | Chunk) -> None:
+    def notice_silence(self) -> None:
+        """Nothing came. After a while nobody is to join its listeners any more: its replica may be dead."""
+        self.flight.stalled = self.flight.begun and time.monotonic() - self._heard_at > _SILENT
+
+    async def heed(self, news: Begun | Chunk | Beat) -> None:
         """Passes it on."""
-        if self._deaf:
+        self._heard_at, self.flight.stalled = time.monotonic(), False
+        if self._deaf or isinstance(news, Beat):
             return
         if isinstance(news, Begun):
             order = self.flight.order

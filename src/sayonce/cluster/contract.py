@@ -53,13 +53,18 @@ class Begun:
 
 
 @dataclass(frozen=True, slots=True)
+class Beat:
+    """A flight still flies, although nothing comes."""
+
+
+@dataclass(frozen=True, slots=True)
 class Over:
     """A flight has said all, or it failed."""
 
     failure: ProviderError | None = None
 
 
-News: TypeAlias = Begun | Chunk | Over
+News: TypeAlias = Begun | Chunk | Beat | Over
 
 
 class Hearing(ABC):

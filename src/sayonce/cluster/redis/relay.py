@@ -17,7 +17,7 @@ from typing import Any
 
 from sayonce.catalog.records import Lease
 from sayonce.cluster import failures
-from sayonce.cluster.contract import Begun, Hearing, News, Over, Relay
+from sayonce.cluster.contract import Beat, Begun, Hearing, News, Over, Relay
 from sayonce.cluster.redis.link import Link
 from sayonce.errors import ClusterUnavailable, ProviderError, SayonceError
 from sayonce.speech.chunks import Chunk, Mark
@@ -228,7 +228,9 @@ class _RedisHearing(Hearing):
             told = entry[_OVER].decode()
             if told or self._waits or int(entry[_AT]) == self._heard:
                 yield Over(failures.read(told) if told else None)
-        elif self._begun and _AT in entry:
+        elif _BEAT in entry:
+            yield Beat()
+        elif self._begun:
             yield from self._chunk(entry)
 
     def _chunk(self, entry: Mapping[bytes, bytes]) -> Iterator[Chunk]:
