@@ -139,7 +139,7 @@ def test_an_older_one_is_upgraded(postgres: str, postgres_server: PostgresServer
     postgres_server.run(
         "DROP TABLE stored; DROP TABLE sessions; DROP SEQUENCE fences; "
         "ALTER TABLE uses DROP COLUMN sliding, DROP COLUMN storage, DROP COLUMN path; "
-        "DROP INDEX ix_assets_until, ix_assets_used_at, ix_blobs_until, ix_uses_keep_until, "
+        "DROP INDEX ix_assets_until, ix_assets_used_at, ix_blobs_until, ix_uses_keep_until, ix_uses_unmade, "
         "ix_blobs_asset_storage_path; CREATE INDEX ix_blobs_asset ON blobs (asset); "
         "UPDATE alembic_version SET version_num = '0003'",
         name,

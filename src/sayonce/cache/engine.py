@@ -207,7 +207,7 @@ class Engine:
                 flight.count_late()
             name = order.provider.upstream.name
             raise ProviderTimeout(
-                f"'{name}' said nothing within {patience:.3g} seconds.", provider=name, remedy="Try again."
+                f"Nothing was heard of '{name}' within {patience:.3g} seconds.", provider=name, remedy="Try again."
             ) from error
 
     async def _fly(self, order: Order, *, bypass: bool) -> Answer:
@@ -220,7 +220,21 @@ class Engine:
                 flight.keep = flight.keep or not order.steering.no_store
                 return await self._listen(order, self._dub(order, of_flight(flight)), joined=True)
         order.breaker.demand()
+        if order.steering.no_cache:
+            if await self._pilot.is_ahead(order):
+                return await self._after_another(order, bypass)
+            if order.recipe.hash in self._flights:  # somebody came meanwhile
+                return await self._fly(order, bypass=bypass)
         return await self._listen(order, self._take_off(order, bypass), joined=False)
+
+    async def _after_another(self, order: Order, bypass: bool) -> Answer:
+        """Spoken anew, once another process has said it, whom all others here hear meanwhile."""
+        if order.recipe.hash not in self._flights:
+            other = self._take_off(replace(order, steering=replace(order.steering, no_cache=False)), bypass)
+            await other.over()
+            if other.spoken:  # it fell to this one after all
+                return await self._listen(order, other, joined=False)
+        return await self._fly(order, bypass=bypass)
 
     def _take_off(self, order: Order, bypass: bool) -> Flight:
         flight = Flight(order, asked_at=self._watch.now(), bypass=bypass)

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from sayonce.testing.redis import RedisServer
+from sayonce.testing.vendors.behaviour import Gate
 from tests.conftest import House, MakeHouse
 
 TEXT = "A sentence that is spoken slowly, so that somebody may come late and hear it all the same."
@@ -35,6 +36,13 @@ def make_replicas(make_house: MakeHouse, postgres: str, redis: RedisServer) -> R
 async def replicas(make_replicas: Replicas) -> tuple[House, House]:
     """Two replicas."""
     return await make_replicas()
+
+
+def hold(house: House, **how: Any) -> Gate:
+    """Has the vendor say some of it, and then wait until the gate is opened."""
+    gate = Gate(after=32_768)
+    house.vendors.behave(gate=gate, seconds=8, **how)
+    return gate
 
 
 @dataclass

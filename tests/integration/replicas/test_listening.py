@@ -9,20 +9,19 @@ from sayonce.audio.formats import format_of
 from sayonce.audio.probe import probe
 from sayonce.testing.redis import RedisServer
 from tests.conftest import House, until
-from tests.integration.replicas.conftest import TEXT, Replicas, listen
+from tests.integration.replicas.conftest import TEXT, Replicas, hold, listen
 
 Two = tuple[House, House]
 
 
 async def test_a_listener_elsewhere_hears_what_has_come_and_then_the_rest(replicas: Two) -> None:
     here, there = replicas
-    here.vendors.behave(pace=0.05, piece=1_024, seconds=8)
+    gate = hold(here)
     first = listen(here)
     await first.began.wait()
     second = listen(there)
     await second.began.wait()
-    assert not first.answer.done()
-    assert here.gateway.engine.flying
+    gate.open()
     assert await first.answer == await second.answer
     assert (first.outcome, second.outcome, here.calls) == ("miss", "joined", 1)
     assert (await there.speak(TEXT)).outcome == "hit"
@@ -40,12 +39,12 @@ async def test_many_on_both_hear_one_generation(replicas: Two) -> None:
 @pytest.mark.parametrize("name", ["wav", "opus", "flac", "pcm"])
 async def test_another_format_is_heard_live_elsewhere(replicas: Two, name: str) -> None:
     here, there = replicas
-    here.vendors.behave(pace=0.05, piece=1_024, seconds=8)
+    gate = hold(here)
     first = listen(here)
     await first.began.wait()
     second = listen(there, response_format=name)
     await second.began.wait()
-    assert here.gateway.engine.flying
+    gate.open()
     lengths = [probe(await each.answer, format_of(fmt)).duration for each, fmt in ((first, "mp3"), (second, name))]
     assert lengths[0] == pytest.approx(lengths[1], abs=0.15)
     assert here.calls == 1
@@ -77,19 +76,22 @@ async def test_who_has_heard_some_of_a_broken_flight_is_cut_off(replicas: Two) -
 
 async def test_what_nobody_may_keep_does_not_enter_redis(replicas: Two, redis: RedisServer) -> None:
     here, _ = replicas
-    here.vendors.behave(pace=0.05, piece=1_024, seconds=4)
+    gate = hold(here)
     first = listen(here, headers={"Cache-Control": "no-store"})
     await first.began.wait()
     assert b"flight" not in redis.ask("KEYS", "*")
+    gate.open()
     await first.answer
 
 
 async def test_a_refresh_waits_for_the_flight_and_then_speaks(replicas: Two) -> None:
     here, there = replicas
-    here.vendors.behave(pace=0.05, piece=1_024, seconds=4)
+    gate = hold(here)
     first = listen(here)
     await first.began.wait()
     second = listen(there, headers={"Cache-Control": "no-cache"})
+    await until(lambda: there.gateway.engine.flying)
+    gate.open()
     assert await first.answer
     assert await second.answer
     assert (first.outcome, second.outcome, here.calls) == ("miss", "miss", 2)
@@ -108,15 +110,14 @@ async def test_a_late_listener_elsewhere_of_long_audio_waits_for_the_landing(rep
 
 async def test_who_comes_after_a_refresh_that_waits_is_not_held_up_by_it(replicas: Two) -> None:
     here, there = replicas
-    here.vendors.behave(pace=0.1, piece=1_024, seconds=8)
+    gate = hold(here)
     first = listen(here)
     await first.began.wait()
     anew = listen(there, headers={"Cache-Control": "no-cache"})
     await until(lambda: there.gateway.engine.flying)
     plain = listen(there)
     await plain.began.wait()
-    assert here.gateway.engine.flying
-    assert not first.answer.done()
+    gate.open()
     assert await plain.answer == await first.answer
     assert await anew.answer
     assert (plain.outcome, anew.outcome, here.calls) == ("joined", "miss", 2)

@@ -7,23 +7,22 @@ import asyncio
 import pytest
 
 from sayonce.testing.redis import RedisServer
+from sayonce.testing.vendors.behaviour import Gate
 from tests.conftest import House, MakeHouse, until
-from tests.integration.replicas.conftest import TEXT, Listening, Replicas, listen
+from tests.integration.replicas.conftest import TEXT, Listening, Replicas, hold, listen
 
 Two = tuple[House, House]
 
 
-async def both_hear_some(replicas: Two, **body: str) -> tuple[Listening, Listening]:
-    """A flight on the first, heard on both, with seconds to go."""
+async def both_hear_some(replicas: Two, **body: str) -> tuple[Gate, Listening, Listening]:
+    """A flight on the first, heard on both, held in the middle."""
     here, there = replicas
-    raw = body.get("response_format") in ("wav", "pcm")
-    here.vendors.behave(pace=0.1, piece=24_000 if raw else 2_048, seconds=16)
+    gate = hold(here)
     first = listen(here, **body)
     await first.began.wait()
     second = listen(there, **body)
     await second.began.wait()
-    assert here.gateway.engine.flying
-    return first, second
+    return gate, first, second
 
 
 async def heard_whole(first: Listening, second: Listening, here: House) -> None:
@@ -32,23 +31,25 @@ async def heard_whole(first: Listening, second: Listening, here: House) -> None:
 
 
 async def test_killed_and_started_again(replicas: Two, redis: RedisServer) -> None:
-    first, second = await both_hear_some(replicas)
+    gate, first, second = await both_hear_some(replicas)
     redis.kill()
     redis.start()
+    gate.open()
     await heard_whole(first, second, replicas[0])
 
 
 async def test_emptied(replicas: Two, redis: RedisServer) -> None:
-    first, second = await both_hear_some(replicas)
+    gate, first, second = await both_hear_some(replicas)
     redis.ask("FLUSHALL")
+    gate.open()
     await heard_whole(first, second, replicas[0])
 
 
 async def test_frozen_for_a_while(replicas: Two, redis: RedisServer) -> None:
-    first, second = await both_hear_some(replicas)
+    gate, first, second = await both_hear_some(replicas)
     redis.pause()
-    heard = len(first.heard)
-    await until(lambda: len(first.heard) > heard + 10_000)  # who flies is not held up
+    gate.open()
+    await first.answer  # who flies is not held up
     redis.resume()
     await heard_whole(first, second, replicas[0])
 
@@ -56,8 +57,9 @@ async def test_frozen_for_a_while(replicas: Two, redis: RedisServer) -> None:
 @pytest.mark.parametrize("name", ["mp3", "wav", "flac", "pcm"])
 async def test_gone_for_good(replicas: Two, redis: RedisServer, name: str) -> None:
     """The rest comes from what was kept. Its header tells its length, which the stream's did not."""
-    first, second = await both_hear_some(replicas, response_format=name)
+    gate, first, second = await both_hear_some(replicas, response_format=name)
     redis.kill()
+    gate.open()
     await heard_whole(first, second, replicas[0])
 
 

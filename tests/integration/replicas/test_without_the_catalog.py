@@ -10,7 +10,7 @@ import pytest
 from sayonce.testing.postgres import PostgresServer, postgres_server
 from sayonce.testing.redis import RedisServer
 from tests.conftest import House, until
-from tests.integration.replicas.conftest import TEXT, Replicas, listen
+from tests.integration.replicas.conftest import TEXT, Replicas, hold, listen
 
 
 @pytest.fixture
@@ -54,12 +54,13 @@ async def _hit(house: House) -> object:
 
 async def test_who_flew_before_it_went_is_heard(two: tuple[House, House], own_postgres: PostgresServer) -> None:
     here, there = two
-    here.vendors.behave(pace=0.1, piece=2_048, seconds=12)
+    gate = hold(here)
     first = listen(here)
     await first.began.wait()
     own_postgres.stop()
     second = listen(there)
     await second.began.wait()
+    gate.open()
     assert await first.answer == await second.answer
     assert here.calls == 1
 
@@ -69,11 +70,13 @@ async def test_who_flies_when_it_is_back_is_waited_for(
 ) -> None:
     here, there = two
     own_postgres.stop()
-    here.vendors.behave(pace=0.1, piece=1_024, seconds=16)
+    gate = hold(here)
     first = listen(here)
     await first.began.wait()
     own_postgres.start()
     second = listen(there)
+    await second.began.wait()
+    gate.open()
     assert await first.answer == await second.answer
     assert here.calls == 1
 
@@ -96,11 +99,12 @@ async def test_what_could_not_land_is_remembered_where_it_was_heard_and_kept_by_
 ) -> None:
     """The catalog goes while the first flies under its lease."""
     here, there = two
-    here.vendors.behave(pace=0.1, piece=2_048, seconds=8)
+    gate = hold(here)
     first, second = listen(here), listen(there)
     await first.began.wait()
     await second.began.wait()
     own_postgres.stop()
+    gate.open()
     bodies = {await first.answer, await second.answer}
     assert len(bodies) == 1
     for house in two:
