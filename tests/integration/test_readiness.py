@@ -94,3 +94,10 @@ async def test_without_redis_alone_it_is(house: House, redis: RedisServer) -> No
     assert await is_ready(house)
     assert (await house.speak("Said all the same.")).outcome == "miss"
     assert await is_ready(house)
+
+
+async def test_a_replica_tells_the_name_it_was_given_and_its_hosts_to_an_admin_alone(make_house: MakeHouse) -> None:
+    named = await make_house(replica_name="left-hand")
+    assert (await named.http.get("/api/health")).json()["replica"] == "left-hand"
+    unnamed = await make_house(require_keys=True)
+    assert "replica" not in (await unnamed.http.get("/api/health")).json()

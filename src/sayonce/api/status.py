@@ -50,10 +50,12 @@ class HealthDoor(Door):
             "status": "healthy" if well else "degraded",
             "service": "sayonce",
             "version": VERSION,
-            "replica": self.gateway.settings.replica,
             "parts": parts,
         }
-        if await self._for_admin(scope):
+        admin = await self._for_admin(scope)
+        if admin or self.gateway.settings.replica_name:  # a host's own name is not for everybody
+            told["replica"] = self.gateway.settings.replica
+        if admin:
             told["upstreams"] = upstreams
             told["hot_lane"] = self.gateway.watch.lane_objection or "on"
         return answers.as_json(told, 503 if self._strict and not keeps else 200)
