@@ -103,8 +103,9 @@ class Pilot:
             seen = await self._ground.leases.progress(order.recipe.hash)
         except CatalogError:
             return False
-        flies = seen is not None and seen.failure is None and seen.expires > self._clock()
-        return flies and seen is not None and not seen.refresh
+        if seen is None or seen.refresh:
+            return False
+        return seen.failure is None and seen.expires > self._clock()
 
     async def fly(self, flight: Flight) -> None:
         """Flies to the end. Errors are the listeners'; only a bug or a cancellation is raised as well."""

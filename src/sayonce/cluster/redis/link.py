@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -107,17 +107,19 @@ class Link:
             if not heard:
                 del self._rung[channel]
 
-    async def listen(self, channel: str) -> None:
-        """Has a channel heard from now on, until all of its bells are gone. Raises nothing."""
-        if self._bells is not None:
-            with suppress(*_TROUBLE):
-                await self._bells.subscribe(channel)
-
-    async def leave(self, channel: str) -> None:
-        """Hears a channel no more, unless another bell hangs there. Raises nothing."""
-        if self._bells is not None and channel not in self._rung:
-            with suppress(*_TROUBLE):
-                await self._bells.unsubscribe(channel)
+    @asynccontextmanager
+    async def heard(self, channel: str) -> AsyncIterator[asyncio.Event]:
+        """A bell at a channel that is heard only meanwhile. Raises nothing."""
+        try:
+            with self.bell(channel) as bell:
+                if self._bells is not None:
+                    with suppress(*_TROUBLE):
+                        await self._bells.subscribe(channel)
+                yield bell
+        finally:
+            if self._bells is not None and channel not in self._rung:
+                with suppress(*_TROUBLE):
+                    await self._bells.unsubscribe(channel)
 
     async def run(self) -> None:
         """Rings the bells until cancelled."""

@@ -54,11 +54,8 @@ class RedisRelay(Relay):
 
     @asynccontextmanager
     async def hear(self, recipe_hash: bytes, fence: int) -> AsyncIterator[Hearing]:
-        channel = _channel(recipe_hash, fence)
-        with self._link.bell(channel) as bell:
-            await self._link.listen(channel)
+        async with self._link.heard(_channel(recipe_hash, fence)) as bell:
             yield _RedisHearing(self._link, _names(recipe_hash, fence), bell)
-        await self._link.leave(channel)
 
     async def aclose(self) -> None:
         if self._saying:

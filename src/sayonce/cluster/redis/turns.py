@@ -74,9 +74,7 @@ class SharedTurns(Turns):
 
     async def _wait(self, upstream: str, name: str) -> None:
         """Returns when there is a turn, or nobody can tell."""
-        channel = _channel(upstream)
-        with self._link.bell(channel) as bell:
-            await self._link.listen(channel)
+        async with self._link.heard(_channel(upstream)) as bell:
             while True:
                 bell.clear()
                 try:
@@ -87,7 +85,6 @@ class SharedTurns(Turns):
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_GLANCE):
                         await bell.wait()
-        await self._link.leave(channel)
 
     async def _have(self, upstream: str, name: str) -> None:
         while True:
