@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 
 from sayonce.audio.tail import rest_of
 from sayonce.cache.finder import Finder
@@ -59,11 +59,16 @@ class Overhearing:
                 case None:
                     ear.notice_silence()
                     seen = await self._seen(ear.flight, held, lives)
+                    if seen is None and not ear.flight.begun:
+                        return None
                     if seen is None:
-                        return await self._rest(ear) if ear.flight.begun else None
-                    if seen.failure is not None:
+                        rest = await self._rest(ear)
+                        if rest is not None:
+                            return rest
+                        # it may have landed nowhere, and be said to its end
+                    elif seen.failure is not None:
                         raise failures.read(seen.failure)
-                    if seen.expires <= self._clock():
+                    if (lives if seen is None else seen.expires) <= self._clock():
                         _refuse_half(ear.flight)
                         return None
 
@@ -76,11 +81,12 @@ class Overhearing:
                 raise
             return Progress(held.fence, lives, None)
 
-    async def _rest(self, ear: _Ear) -> Clip:
-        """It was heard in part, and has landed: the rest is read from what is kept."""
-        kept = None
-        with suppress(CatalogError, StorageError):
+    async def _rest(self, ear: _Ear) -> Clip | None:
+        """It was heard in part, and is over: the rest is read from what is kept. None where nobody can tell."""
+        try:
             kept = await self._finder.find(ear.flight.order)
+        except (CatalogError, StorageError):
+            return None
         rest = None if kept is None else rest_of(kept.data, bytes(ear.passed), kept.asset.format)
         if kept is None or rest is None:
             raise _gone(ear.flight)

@@ -65,6 +65,31 @@ async def test_who_flew_before_it_went_is_heard(two: tuple[House, House], own_po
     assert here.calls == 1
 
 
+async def test_who_flew_before_it_went_is_heard_to_the_end(
+    two: tuple[House, House], own_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the giving back of its lease, of which only Redis learns, and its last word the catalog takes long."""
+    here, there = two
+    told = asyncio.Event()
+
+    async def release(*_: object, **__: object) -> None:
+        await told.wait()
+
+    monkeypatch.setattr(here.gateway.catalog, "release", release)
+    gate = hold(here)
+    first = listen(here)
+    await first.began.wait()
+    own_postgres.stop()
+    second = listen(there)
+    await second.began.wait()
+    gate.open()
+    try:
+        assert await second.answer == await first.answer
+    finally:
+        told.set()
+    assert here.calls == 1
+
+
 async def test_who_flies_when_it_is_back_is_waited_for(
     two: tuple[House, House], own_postgres: PostgresServer
 ) -> None:
