@@ -38,7 +38,8 @@ async def test_without_redis_it_is_paid_once_and_heard_by_all(make_fleet: MakeFl
     flying = next(each.at for each in listeners if each.outcome == "miss")
     assert flying is not None
     await until(lambda: waiting(fleet.others(flying)))
-    assert not any(each.heard for each in listeners if each.at is not flying), "nobody could have told them"
+    heard = [each for each in listeners if each.heard and each.at is not flying]
+    assert heard == [], fleet.story(heard)  # nobody could have told them
     gate.open()
     await asyncio.gather(*asking)
     here = Counter(each.outcome for each in listeners if each.at is flying)

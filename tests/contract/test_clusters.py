@@ -146,6 +146,27 @@ class TestOfLastResort:
         assert isinstance(await leases[0].take(wish("a")), Held)
         assert b"lease" in redis.ask("KEYS", "*lease*")
 
+    async def test_what_is_spoken_anew_says_so_and_waits_for_nobody_who_is_done(
+        self, leases: tuple[Leases, Leases]
+    ) -> None:
+        lease = await leases[0].take(wish("a"))
+        assert isinstance(lease, Lease)
+        flying = await leases[1].take(wish("a", refresh=True))
+        assert isinstance(flying, Held)
+        assert (flying.fence, flying.refresh) == (lease.fence, False)
+        await leases[0].withdraw(await leases[0].renew(lease))
+        anew = await leases[1].take(wish("a", refresh=True))
+        assert isinstance(anew, Lease)
+        await leases[1].renew(anew)
+        joined = await leases[0].take(wish("a"))
+        assert isinstance(joined, Held)
+        assert (joined.fence, joined.refresh) == (anew.fence, True)
+        for over in (False, True, True):
+            seen = await leases[0].progress(anew.recipe_hash, anew.fence)
+            assert seen is not None
+            assert (seen.refresh, seen.over) == (True, over)
+            await leases[1].withdraw(anew)
+
     async def test_who_overslept_takes_nothing_back(self, leases: tuple[Leases, Leases]) -> None:
         old = await leases[0].take(wish("a"))
         new = await until(lambda: _taken(leases[1]))

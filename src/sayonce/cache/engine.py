@@ -210,7 +210,8 @@ class Engine:
                 f"Nothing was heard of '{name}' within {patience:.3g} seconds.", provider=name, remedy="Try again."
             ) from error
 
-    async def _fly(self, order: Order, *, bypass: bool) -> Answer:
+    async def _fly(self, order: Order, *, bypass: bool, after: int | None = None) -> Answer:
+        """`after` is the fence of another process that has been waited for already."""
         while (flight := self._flights.get(order.recipe.hash)) is not None:
             if flight.suits(order) and not flight.stalled:
                 return await self._listen(order, flight, joined=True)
@@ -221,20 +222,21 @@ class Engine:
                 return await self._listen(order, self._dub(order, of_flight(flight)), joined=True)
         order.breaker.demand()
         if order.steering.no_cache:
-            if await self._pilot.is_ahead(order):
-                return await self._after_another(order, bypass)
+            ahead = await self._pilot.ahead(order)
+            if ahead not in (None, after):
+                return await self._after_another(order, bypass, ahead)
             if order.recipe.hash in self._flights:  # somebody came meanwhile
-                return await self._fly(order, bypass=bypass)
+                return await self._fly(order, bypass=bypass, after=after)
         return await self._listen(order, self._take_off(order, bypass), joined=False)
 
-    async def _after_another(self, order: Order, bypass: bool) -> Answer:
+    async def _after_another(self, order: Order, bypass: bool, fence: int | None) -> Answer:
         """Spoken anew, once another process has said it, whom all others here hear meanwhile."""
         if order.recipe.hash not in self._flights:
             other = self._take_off(replace(order, steering=replace(order.steering, no_cache=False)), bypass)
             await other.over()
             if other.spoken:  # it fell to this one after all
                 return await self._listen(order, other, joined=False)
-        return await self._fly(order, bypass=bypass)
+        return await self._fly(order, bypass=bypass, after=fence)
 
     def _take_off(self, order: Order, bypass: bool) -> Flight:
         flight = Flight(order, asked_at=self._watch.now(), bypass=bypass)

@@ -59,7 +59,7 @@ class Overhearing:
                 case None:
                     ear.notice_silence()
                     seen = await self._seen(ear.flight, held, lives)
-                    if seen is None and not ear.flight.begun:
+                    if (seen is None or (seen.over and ear.deaf)) and not ear.flight.begun:
                         return None
                     if seen is None:
                         rest = await self._rest(ear)
@@ -102,8 +102,9 @@ class _Ear:
         self.take: Take | None = None
         #: What its listeners have.
         self.passed = bytearray()
+        #: Whether it is to hear nothing, but when it is over.
+        self.deaf = deaf
         self._largest = largest
-        self._deaf = deaf
         self._heard_at = time.monotonic()
 
     @property
@@ -118,7 +119,7 @@ class _Ear:
     async def heed(self, news: Begun | Chunk | Beat) -> None:
         """Passes it on."""
         self._heard_at, self.flight.stalled = time.monotonic(), False
-        if self._deaf or isinstance(news, Beat):
+        if self.deaf or isinstance(news, Beat):
             return
         if isinstance(news, Begun):
             order = self.flight.order

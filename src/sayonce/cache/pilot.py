@@ -97,15 +97,15 @@ class Pilot:
         """What was flown, or heard, and rests nowhere yet."""
         return self._ground.unkept
 
-    async def is_ahead(self, order: Order) -> bool:
-        """Whether another process speaks this already, and not to refresh it."""
+    async def ahead(self, order: Order) -> int | None:
+        """The fence of another process that speaks this already, and not to refresh it."""
         try:
             seen = await self._ground.leases.progress(order.recipe.hash)
         except CatalogError:
-            return False
-        if seen is None or seen.refresh:
-            return False
-        return seen.failure is None and seen.expires > self._clock()
+            return None
+        if seen is None or seen.refresh or seen.over:
+            return None
+        return seen.fence if seen.failure is None and seen.expires > self._clock() else None
 
     async def fly(self, flight: Flight) -> None:
         """Flies to the end. Errors are the listeners'; only a bug or a cancellation is raised as well."""

@@ -192,12 +192,14 @@ class Kept:
 @dataclass(frozen=True, slots=True)
 class Progress:
     """Where a flight stands that somebody else leads. `failure` is how it ended, where it did; `refresh` whether it
-    is to take the place of what is kept."""
+    is to take the place of what is kept; `over` whether it has ended, is kept nowhere, and may be heard for a while
+    all the same."""
 
     fence: int
     expires: float
     failure: str | None
     refresh: bool = False
+    over: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,9 @@ from tests.conftest import House, until
 from tests.integration.replicas.conftest import TEXT, Replicas, hold, listen
 
 
+_ANEW = {"cache-control": "no-cache"}
+
+
 @pytest.fixture
 def own_postgres() -> Iterator[PostgresServer]:
     with postgres_server() as server:
@@ -104,6 +107,34 @@ async def test_who_flies_when_it_is_back_is_waited_for(
     gate.open()
     assert await first.answer == await second.answer
     assert here.calls == 1
+
+
+async def test_many_have_it_spoken_anew_at_once(two: tuple[House, House], own_postgres: PostgresServer) -> None:
+    here, there = two
+    own_postgres.stop()
+    gate = hold(here)
+    heard = [listen(house, headers=_ANEW) for house in two * 2]
+    await asyncio.gather(*(each.began.wait() for each in heard))
+    gate.open()
+    assert len({await each.answer for each in heard}) == 1
+    assert here.calls == 1
+    await asyncio.gather(here.speak(TEXT, headers=_ANEW), there.speak(TEXT, headers=_ANEW))
+    assert 2 <= here.calls <= 3, "what is over is not waited for, nor taken for the answer"
+
+
+async def test_who_has_it_spoken_anew_waits_for_who_is_speaking(
+    two: tuple[House, House], own_postgres: PostgresServer
+) -> None:
+    here, there = two
+    own_postgres.stop()
+    gate = hold(here)
+    plain = listen(here)
+    await plain.began.wait()
+    anew = listen(there, headers=_ANEW)
+    await until(lambda: there.gateway.engine.flying)
+    gate.open()
+    assert await plain.answer == await anew.answer  # this vendor says a text the same way each time
+    assert (here.calls, anew.outcome) == (2, "bypass")
 
 
 async def test_with_neither_each_replica_speaks_once(
