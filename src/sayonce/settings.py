@@ -41,6 +41,7 @@ from sayonce.settings_parts import Table, storages_of, upstreams_of
 from sayonce.settings_reading import (
     audio_format,
     decoded,
+    plain_name,
     rate_limit,
     redis_address,
     refused,
@@ -191,8 +192,8 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("REDIS_URL", "redis_url"),
         description="Redis, which lets replicas hear each other's flights: `redis://…`, `rediss://…` or `unix://…`.",
     )
-    redis_patience: float = Field(0.5, gt=0, description="How long an answer of Redis is waited for.")
-    replica_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] | None = Field(
+    redis_patience: float = Field(0.5, gt=0, le=60, description="How long an answer of Redis is waited for.")
+    replica_name: Annotated[str, AfterValidator(plain_name)] | None = Field(
         None, description="What this replica is called in logs, leases and `/api/health`; none: its host's name."
     )
     shared_keep: Annotated[float, BeforeValidator(span), Field(ge=0)] = Field(

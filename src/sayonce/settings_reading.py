@@ -65,9 +65,18 @@ def audio_format(name: str) -> str:
     return name
 
 
+def plain_name(name: str) -> str:
+    """What a replica may be called."""
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name):
+        raise ValueError("must be 1 to 64 of A-Z, a-z, 0-9, dot, dash and underscore")
+    return name
+
+
 def rate_limit(limits: str) -> str:
     """Limits such as `100/minute; 2000/day`."""
     for limit in limits.split(";"):
+        if not limit.strip():
+            raise ValueError("has an empty part; write such as 100/minute or 100/minute; 2000/day")
         if not _LIMIT.fullmatch(limit.strip()):
             raise ValueError(f"{limit.strip()!r} is not such as 100/minute or 2000/day")
     return limits

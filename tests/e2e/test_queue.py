@@ -13,6 +13,7 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
+from sayonce.testing.postgres import postgres_server
 from sayonce.testing.redis import RedisServer
 from sayonce.testing.servers import serving
 from sayonce.testing.vendors import FakeVendors
@@ -163,6 +164,33 @@ async def test_a_gateway_without_redis_goes_on_after_a_restart(tmp_path: Path) -
         async with serving_process(tmp_path, upstream, **given) as server:
             await all_made(server, names)
     assert vendors.counts.calls <= len(wanted) + 2
+
+
+async def test_a_worker_that_starts_before_the_catalog_works_when_that_is_there(
+    tmp_path: Path, redis: RedisServer
+) -> None:
+    with postgres_server() as postgres:
+        given = settings_of(redis) | {"DATABASE_URL": postgres.url(postgres.create())}
+        vendors = FakeVendors()
+        async with serving(vendors) as upstream, serving_process(tmp_path, upstream, **given) as server:
+            postgres.stop()
+            async with worker(tmp_path, upstream, **given) as idle:
+                idle.send_signal(signal.SIGTERM)
+                assert await idle.wait() == 0, "told to stop before it ever worked"
+            async with worker(tmp_path, upstream, **given) as early:
+                postgres.start()
+                names = await until(lambda: queued_by_now(server))
+                await all_made(server, names)
+                early.send_signal(signal.SIGTERM)
+                assert await early.wait() == 0
+        assert vendors.counts.calls == 3
+
+
+async def queued_by_now(server: Server) -> list[str]:
+    """As `queue`, once the gateway has its catalog back."""
+    async with httpx.AsyncClient(timeout=30, base_url=server.url) as http:
+        ready = (await http.get("/api/health/ready")).status_code == 200
+    return await queue(server, texts(3)) if ready else []
 
 
 async def test_a_worker_without_redis_says_what_to_set(tmp_path: Path) -> None:

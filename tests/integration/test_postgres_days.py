@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,30 @@ async def test_what_was_spoken_meanwhile_is_kept_when_it_is_back(house: House, s
 
     await until(kept)
     assert (house.calls, await house.rows()) == (2, 2)
+
+
+async def test_what_is_yet_to_be_kept_is_not_said_to_be_nowhere(
+    house: House, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def later() -> None:
+        pass
+
+    async def told() -> int:
+        return (await house.http.get(f"/api/voice/{spoken.headers['x-content-hash']}")).status_code
+
+    await house.speak("A first word, so that the gate is known to be open.")
+    await asyncio.to_thread(server.stop)
+    spoken = await house.speak("Said while nobody could note it.")
+    with monkeypatch.context() as patched:
+        patched.setattr(house.gateway.engine, "keep_unkept", later)
+        await asyncio.to_thread(server.start)
+        assert await until(lambda: _but(503, told)) == 202
+    assert await until(lambda: _but(202, told)) == 200
+
+
+async def _but(status: int, told: Callable[[], Awaitable[int]]) -> int | None:
+    found = await told()
+    return None if found == status else found
 
 
 async def test_hung_it_keeps_nobody_waiting_for_long(house: House, server: PostgresServer) -> None:

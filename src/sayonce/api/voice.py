@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 from fastapi import FastAPI, Header
@@ -89,7 +89,8 @@ class AssetDoor(Door):
             return await self._remove(content_hash, visit)
         asset = await self._find(content_hash, visit)
         if asset is None:
-            if any(_may_have(visit, owner) for owner in await self.gateway.catalog.wished_by(content_hash)):
+            owners = [*await self.gateway.catalog.wished_by(content_hash), *self._unkept(content_hash)]
+            if any(_may_have(visit, owner) for owner in owners):
                 return deferred.still_queued(content_hash)
             asset = await self._find(content_hash, visit)  # it may have been made between the two
         if asset is None:
@@ -100,6 +101,11 @@ class AssetDoor(Door):
     async def _find(self, content_hash: bytes, visit: Visit) -> Asset | None:
         asset = await self.gateway.shelf.find(content_hash)
         return asset if asset is not None and _may_have(visit, asset.owner) else None
+
+    def _unkept(self, content_hash: bytes) -> Sequence[Owner]:
+        """Whose it is, where it is spoken, and yet to be kept."""
+        clip = self.gateway.hot.get(content_hash)
+        return () if clip is None or clip.kept else (clip.asset.owner,)
 
     async def _remove(self, content_hash: bytes, visit: Visit) -> ASGIApp:
         user, session = visit.header("x-sayonce-user"), visit.header("x-sayonce-session")
@@ -177,7 +183,7 @@ def speak(body: VoiceBody, prefer: Annotated[str | None, Header()] = None) -> No
 
 
 def show_asset(content_hash: str) -> None:
-    """What is kept under a content hash; 202 while it is queued."""
+    """What is kept under a content hash; 202 while it is queued, or yet to be kept."""
 
 
 def delete_asset(content_hash: str) -> None:

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from sayonce.batch.contract import Line, Speak
-from sayonce.errors import MissingExtra
+from sayonce.errors import CatalogError, MissingExtra
 from sayonce.telemetry.logs import get_logger
 
 try:
@@ -98,7 +98,9 @@ class StreamLine(Line):
     async def work(self, speak: Speak, at_once: int, stop: asyncio.Event, patience: float) -> None:
         """Works on what waits until told to stop, on at most so many uses at a time. What is begun then has
         `patience` seconds to end; the rest is handed back."""
-        broker = await self._brokered()
+        broker = await self._found(stop)
+        if broker is None:
+            return
 
         async def one(use: int) -> None:
             await speak(use)
@@ -134,6 +136,17 @@ class StreamLine(Line):
     async def aclose(self) -> None:
         await self._redis.aclose()
         await self._reader.aclose()
+
+    async def _found(self, stop: asyncio.Event) -> _StreamBroker | None:
+        """The way to the stream, once the catalog has told which it is; None when told to stop before."""
+        while not stop.is_set():
+            try:
+                return await self._brokered()
+            except CatalogError:  # who asks it for anything else says so
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_PAUSE):
+                        await stop.wait()
+        return None
 
     async def _brokered(self) -> _StreamBroker:
         if self._broker is None:

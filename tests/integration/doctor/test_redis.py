@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from sayonce.app import running
 from sayonce.checkup import redis as of_redis
 from sayonce.errors import InvalidSettings
 from sayonce.settings import load
@@ -48,6 +49,17 @@ def test_an_address_that_is_none(url: str) -> None:
     with pytest.raises(InvalidSettings, match="redis_url: must be such as") as refused:
         load(redis_url=url)
     assert "secret" not in str(refused.value)
+
+
+async def test_a_parameter_that_there_is_not() -> None:
+    """The driver takes what stands behind the question mark for its own, and fails with it at each question."""
+    url = "redis://localhost:1?pasword=never-told"
+    found = await told(redis_url=url)
+    assert "has a parameter that there is not" in found["redis", "set up"].said
+    with pytest.raises(InvalidSettings, match="has a parameter that there is not") as refused:
+        async with running(load(redis_url=url)):
+            pass
+    assert "never-told" not in str(refused.value)
 
 
 async def test_a_database_that_is_not_there(redis: RedisServer) -> None:

@@ -12,7 +12,6 @@ from sayonce.testing.redis import RedisServer
 from tests.conftest import House, until
 from tests.integration.replicas.conftest import TEXT, Replicas, hold, listen
 
-
 _ANEW = {"cache-control": "no-cache"}
 
 

@@ -58,10 +58,12 @@ class Link:
                 protocol=2,
                 retry=Retry(NoBackoff(), 0),
             )
-        except ValueError as error:
+            self.pool.make_connection()  # type: ignore[no-untyped-call]  # it takes what stands behind the question mark
+        except (TypeError, ValueError):
             raise InvalidSettings(
-                "REDIS_URL cannot be read.", remedy="Write redis://user:password@host:6379/0, rediss:// or unix://."
-            ) from error
+                "REDIS_URL cannot be read, or has a parameter that there is not.",
+                remedy="Write redis://user:password@host:6379/0, rediss:// or unix://.",
+            ) from None
         self._redis = Redis(connection_pool=self.pool)
         self._scripts: dict[str, AsyncScript] = {}
         #: Why Redis last failed, by its error's code; None where it answers.
@@ -128,6 +130,7 @@ class Link:
                 async with self._redis.pubsub() as bells:
                     await self._hear(bells)
             except _TROUBLE as error:
+                _heed_cancellation()
                 self._noticed(self._unavailable(error))
             finally:
                 self._bells = None
@@ -148,6 +151,7 @@ class Link:
         asked = False
         while True:
             message = await bells.get_message(timeout=_SILENCE)
+            _heed_cancellation()
             if message is not None:
                 self._noticed(None)
             if message is None:
@@ -186,6 +190,13 @@ class Link:
             backend="redis",
             remedy="See that it runs, and that REDIS_URL is right. It is tried again by itself.",
         )
+
+
+def _heed_cancellation() -> None:
+    """The driver may mistake a cancellation for a time-out of its own."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _meaning(error: Exception) -> str:
