@@ -34,8 +34,8 @@ class Bucket:
         return {
             "SAYONCE_STORAGE": "speech",
             "SAYONCE_STORAGES__SPEECH__URL": f"s3://{self.name}",
-            "SAYONCE_STORAGES__SPEECH__TIMEOUT": "1",
-            "SAYONCE_STORAGE_PATIENCE": "1",
+            "SAYONCE_STORAGES__SPEECH__TIMEOUT": "20",
+            "SAYONCE_STORAGE_PATIENCE": "20",  # a busy machine is no trouble of the storage's
             "AWS_ENDPOINT_URL": self.relay.url,
             "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
             "AWS_SECRET_ACCESS_KEY": "a secret that nobody is to see",

@@ -82,7 +82,7 @@ class Fleet:
         shared = {"DATABASE_URL": grounds.database, **grounds.bucket.settings()}
         if grounds.redis is not None:
             shared["REDIS_URL"] = grounds.redis
-        return environment(folder, grounds.upstream, SAYONCE_REPLICA_NAME=name, **shared, **self._settings)
+        return environment(folder, grounds.upstream, SAYONCE_REPLICA_NAME=name, **(shared | self._settings))
 
     def speech(self, text: str, seconds: float | None = None) -> bytes:
         """What the vendor says, all of it, when it is asked for a text."""

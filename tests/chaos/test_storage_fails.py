@@ -10,11 +10,12 @@ from tests.chaos.load import Load
 from tests.conftest import until
 
 _REPLICAS = 2
+_IMPATIENT = {"SAYONCE_STORAGE_PATIENCE": "1", "SAYONCE_STORAGES__SPEECH__TIMEOUT": "1"}
 
 
 @pytest.mark.parametrize("how", ["gone", "frozen"])
 async def test_in_the_middle_of_load(make_fleet: MakeFleet, bucket: Bucket, how: str) -> None:
-    fleet = await make_fleet(_REPLICAS)
+    fleet = await make_fleet(_REPLICAS, **_IMPATIENT)
     warm, cold = fleet.replicas
     fleet.vendors.behave(first_byte=0.05, pace=0.02)
     async with Load([warm]) as load:

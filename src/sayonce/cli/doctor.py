@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from sayonce import settings as configuration
+from sayonce.telemetry import logs
 
 if TYPE_CHECKING:
     from sayonce.checkup.findings import Finding
@@ -26,6 +27,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
     Says of each whether it is well, and if not, what to do. Nobody is made to speak, and nothing is paid. Exits with
     0 when all is well, else with 1.
     """
+    logs.configure("error", "auto")  # what is wrong is told in its place
     found, well = asyncio.run(_checked(quiet=as_json))
     if as_json:
         told = {"well": well, "findings": [asdict(finding) for finding in found]}
