@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from sayonce.cache.cast import Customs, Missing
@@ -77,11 +77,11 @@ def upstream_of(settings: Settings, name: str) -> Provider:
     table = settings.all_upstreams.get(name)
     if table is None:
         raise _unset().get(name) or _unconfigured(name, settings.all_upstreams)
-    return providers.make(*_part(name, table, "provider", providers.known()))
+    return providers.make(*_part(name, table, "provider", providers.is_known))
 
 
 def _unconfigured(name: str, speakers: Iterable[str]) -> InvalidSettings:
-    known = f" There is a provider '{name}': add [upstreams.{name}]." if name in providers.known() else ""
+    known = f" There is a provider '{name}': add [upstreams.{name}]." if providers.is_known(name) else ""
     return InvalidSettings(
         f"The upstream '{name}' is not configured.", remedy=f"There are: {', '.join(sorted(speakers))}.{known}"
     )
@@ -99,7 +99,7 @@ def storage_of(settings: Settings, name: str, rows: Rows | None) -> Storage:
     table = settings.all_storages.get(name)
     if table is None:
         raise _no_storage(name, settings.all_storages)
-    _, backend, given = _part(name, table, "backend", storages.known())
+    _, backend, given = _part(name, table, "backend", storages.is_known)
     given = {key: value for key, value in given.items() if key != LIFECYCLE}
     if backend == "database":
         given["rows"] = rows
@@ -140,10 +140,10 @@ def limits_of(settings: Settings) -> Limits:
 
 
 def _part(
-    name: str, table: Mapping[str, object], key: str, known: Sequence[str]
+    name: str, table: Mapping[str, object], key: str, is_known: Callable[[str], bool]
 ) -> tuple[str, str, Mapping[str, object]]:
     """A table's name, what it is a table of, and the rest of it. One that has a kind's own name need not say so."""
-    kind = table.get(key, name if name in known else None)
+    kind = table.get(key, name if is_known(name) else None)
     if not isinstance(kind, str):
         raise InvalidSettings(f"The table '{name}' does not say its {key}.", remedy=f'Add {key} = "…" to it.')
     return name, kind, {setting: value for setting, value in table.items() if setting != key}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import cache
 from urllib.parse import urlsplit
 
 import httpx
@@ -69,6 +71,12 @@ def header_name(name: str) -> str:
     return name.lower()
 
 
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Whom to trust: one context for all upstreams, since each reads every authority there is."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
 def client(limits: Limits, headers: Mapping[str, str]) -> httpx.AsyncClient:
     """A client of one upstream's. It follows no redirect, and goes through no proxy that the environment names: a
     key goes where the settings say, nowhere else."""
@@ -76,6 +84,7 @@ def client(limits: Limits, headers: Mapping[str, str]) -> httpx.AsyncClient:
         headers=dict(headers),
         follow_redirects=False,
         trust_env=False,
+        verify=_trusted(),
         timeout=httpx.Timeout(limits.first_byte, connect=limits.connect),
         limits=httpx.Limits(
             max_connections=limits.connections, max_keepalive_connections=limits.connections, keepalive_expiry=60.0

@@ -27,6 +27,11 @@ def known() -> Sequence[str]:
     return sorted({*OURS, *(point.name for point in entry_points(group="sayonce.providers"))})
 
 
+def is_known(provider: str) -> bool:
+    """Whether there is one of that name. Of ours it is told without a look at all that is installed."""
+    return provider in OURS or bool(entry_points(group="sayonce.providers", name=provider))
+
+
 def make(name: str, provider: str, table: Mapping[str, object]) -> Provider:
     """The upstream `name` of that provider with its settings; InvalidSettings where there is no such provider,
     MissingExtra where it is not installed."""

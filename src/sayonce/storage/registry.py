@@ -30,11 +30,16 @@ def known() -> Sequence[str]:
     return sorted({*OURS, *(point.name for point in entry_points(group="sayonce.storages"))})
 
 
+def is_known(backend: str) -> bool:
+    """Whether there is one of that name. Of ours it is told without a look at all that is installed."""
+    return backend in OURS or bool(entry_points(group="sayonce.storages", name=backend))
+
+
 def backend_of(url: str) -> str:
     """The backend that a storage's URL means."""
     scheme = url.partition("://")[0].lower()
     named = _SCHEMES.get(scheme, scheme)
-    return named if named in known() else "obstore"
+    return named if is_known(named) else "obstore"
 
 
 def make(name: str, backend: str, table: Mapping[str, object]) -> Storage:
