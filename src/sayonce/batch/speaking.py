@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -87,9 +88,15 @@ class Speaker:
 
     async def _leave(self, use: int, seconds: float, error: SayonceError | None = None) -> None:
         try:
-            await self._catalog.postpone(use, max(seconds, _asked_for(error)))
+            failure = None if error is None else told(error)
+            await self._catalog.postpone(use, max(seconds, _asked_for(error)), failure)
         except CatalogError as trouble:
             _log.warning("wish.not_put_off", use=use, error=trouble.code)
+
+
+def told(error: SayonceError) -> str:
+    """Why it could not be made, as its use tells it."""
+    return json.dumps({"error": error.code, "message": error.message, "remedy": error.remedy})
 
 
 def _asked_for(error: SayonceError | None) -> float:

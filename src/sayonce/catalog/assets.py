@@ -7,11 +7,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, select, update
+from sqlalchemy import Connection, bindparam, case, delete, func, select, update
 
 from sayonce.catalog import changes, locks
 from sayonce.catalog.database import Lookup
-from sayonce.catalog.records import TURN, Asset, Blob, Use, owner_of
+from sayonce.catalog.records import LASTING, TURN, Asset, Blob, Use, owner_of
 from sayonce.catalog.tables import assets, blobs, uses
 from sayonce.catalog.upserts import upsert
 from sayonce.speech.chunks import Mark
@@ -108,7 +108,7 @@ def keep(connection: Connection, asset: Asset, use: Use) -> tuple[Blob, ...]:
                 replace=["asset", "digest", "until"],
             )
         )
-    _fulfil(connection, asset.content_hash, asset.made_at)
+    _fulfil(connection, asset, there=bool(before))
     add_use(connection, asset.content_hash, use, asset.made_at)
     return _unnamed(before, asset.blobs)
 
@@ -134,18 +134,25 @@ def add_use(connection: Connection, content_hash: bytes, use: Use, now: float) -
     renew_until(connection, content_hash)
 
 
-def _fulfil(connection: Connection, content_hash: bytes, now: float) -> None:
-    """Erases what it took to make what is made now; from now on it is kept for as long as was wished."""
+def _fulfil(connection: Connection, asset: Asset, *, there: bool) -> None:
+    """Nobody need make what is made now; from now on it is kept for as long as was wished. What it took to make it
+    is erased, but for what may be to be made again: of that, too, where texts are not kept. `there` is whether it
+    was made before."""
     life = uses.c.keep_until - uses.c.at
-    wished = (uses.c.content_hash == content_hash) & uses.c.request.is_not(None)
-    connection.execute(update(uses).where(wished).values(request=None, at=now, keep_until=now + life))
+    wished = uses.c.due.is_not(None) if there else uses.c.request.is_not(None)
+    again = case((uses.c.kind.in_(LASTING), uses.c.request)) if asset.text is not None else None
+    connection.execute(
+        update(uses)
+        .where(uses.c.content_hash == asset.content_hash, wished)
+        .values(request=again, due=None, failure=None, at=asset.made_at, keep_until=asset.made_at + life)
+    )
 
 
 def renew_until(connection: Connection, content_hash: bytes) -> None:
     """Lets the asset live as long as its longest use."""
     forever, longest = connection.execute(
         select(func.count().filter(uses.c.keep_until.is_(None)), func.max(uses.c.keep_until)).where(
-            uses.c.content_hash == content_hash, uses.c.request.is_(None)
+            uses.c.content_hash == content_hash, uses.c.due.is_(None)
         )
     ).one()
     connection.execute(
@@ -154,7 +161,9 @@ def renew_until(connection: Connection, content_hash: bytes) -> None:
 
 
 def remove_recipe(connection: Connection, recipe_hash: bytes, now: float) -> tuple[Blob, ...]:
-    """Deletes every asset of the recipe, with uses; answers the blobs that no row names any more."""
+    """Deletes every asset of the recipe, with all uses; answers the blobs that no row names any more."""
+    ours = select(assets.c.content_hash).where(assets.c.recipe_hash == recipe_hash)
+    connection.execute(delete(uses).where(uses.c.content_hash.in_(ours), uses.c.due.is_(None)))
     return remove(connection, assets.c.recipe_hash == recipe_hash, now)
 
 
@@ -231,10 +240,15 @@ def remove(connection: Connection, which: Any, now: float, *, heir: bytes | None
         turns = uses.c.content_hash.in_(names) & (uses.c.kind == TURN)
         connection.execute(update(uses).where(turns).values(content_hash=heir, storage=None, path=None))
     connection.execute(delete(blobs).where(blobs.c.asset.in_(ids)))
-    connection.execute(delete(uses).where(uses.c.content_hash.in_(names), uses.c.request.is_(None)))
+    end_uses(connection, names)
     connection.execute(delete(assets).where(assets.c.id.in_(ids)))
     changes.append_all(connection, "asset", [name.hex() for name in names], now)
     return orphans
+
+
+def end_uses(connection: Connection, names: Sequence[bytes]) -> None:
+    """Deletes the uses of assets that are removed; what is yet to be made, or may be to be made again, stays."""
+    connection.execute(delete(uses).where(uses.c.content_hash.in_(names), uses.c.request.is_(None)))
 
 
 def _blobs(connection: Connection, which: Any) -> tuple[Blob, ...]:

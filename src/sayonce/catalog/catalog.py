@@ -162,9 +162,9 @@ class Catalog:
         """The ids of uses that are due and yet to be made, in their order from `after` on, at most so many."""
         return await self._database.survey(wishes.unmade, after, most, self._clock())
 
-    async def postpone(self, use: int, seconds: float) -> None:
-        """Lets a use that is yet to be made be due only after so many seconds."""
-        await self._database.note(wishes.postpone, use, self._clock() + seconds)
+    async def postpone(self, use: int, seconds: float, failure: str | None = None) -> None:
+        """Lets a use that is yet to be made be due only after so many seconds, and notes why it could not be made."""
+        await self._database.note(wishes.postpone, use, self._clock() + seconds, failure)
 
     # ── sessions ─────────────────────────────────────────────────────────────────────────────────
 

@@ -136,7 +136,7 @@ def _place_of(connection: Connection, content_hash: bytes, use: Use) -> list[tup
 
 def _renew_all(connection: Connection, names: Iterable[bytes]) -> None:
     """Lets assets live as long as their longest uses."""
-    of_it = (uses.c.content_hash == assets.c.content_hash) & uses.c.request.is_(None)
+    of_it = (uses.c.content_hash == assets.c.content_hash) & uses.c.due.is_(None)
     forever = exists().where(of_it, uses.c.keep_until.is_(None))
     longest = select(func.max(uses.c.keep_until)).where(of_it).scalar_subquery()
     until = case((forever, None), else_=longest)

@@ -16,8 +16,11 @@ from sayonce.speech.requests import Owner, Scope, SpeechRequest
 #: Money is counted in so many parts of a unit of the currency.
 MICROS = 1_000_000
 
-#: The kind of use that a session's turn is.
-TURN = "turn"
+#: The kinds of use that a session's turn, a collection's text and a business's greeting are.
+TURN, COLLECTION, GREETING = "turn", "collection", "greeting"
+
+#: The kinds of which it stays known what it takes to make them: they may be to be made again.
+LASTING = (COLLECTION, GREETING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +84,28 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """A use of what is yet to be made: `request` is what it takes to make it. It is due at `use.at`, and
-    `use.keep_until` is as if it were made then: how long it is kept counts from when it is made."""
+    """A use of what is yet to be made: `request` is what it takes to make it. `use.keep_until` is as if it were made
+    at `use.at`: how long it is kept counts from when it is made. It is `due` from then on; None: not until somebody
+    says so."""
 
     content_hash: bytes
     recipe_hash: bytes
     request: SpeechRequest
     use: Use
+    due: float | None = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A named set of a tenant's texts."""
+
+    tenant: str
+    name: str
+
+    @property
+    def key(self) -> str:
+        """The name of its texts' uses."""
+        return json.dumps([self.tenant, self.name])
 
 
 @dataclass(frozen=True, slots=True)

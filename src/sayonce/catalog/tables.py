@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 #: The newest migration. A test holds it against the migrations' own head.
-SCHEMA_VERSION = "0005"
+SCHEMA_VERSION = "0006"
 
 metadata = MetaData(
     naming_convention={
@@ -106,9 +106,10 @@ stored = Table(
     Column("modified", Float, nullable=False),
 )
 
-_UNMADE = text("request IS NOT NULL")
+_UNMADE = text("due IS NOT NULL")
 
-#: Why an asset is kept. `request` holds what is yet to be made.
+#: Why an asset is kept. `request` holds what it takes to make it, for as long as it is yet to be made; a collection's
+#: and a greeting's stay, unless texts are not kept. `due` is from when on it is to be made; NULL: it need not be.
 uses = Table(
     "uses",
     metadata,
@@ -123,11 +124,26 @@ uses = Table(
     Column("sliding", Float),  # each hit lets it be kept for so many seconds more; NULL: none does
     Column("pinned", Boolean, nullable=False),
     Column("request", Text),
+    Column("due", Float),
+    Column("failure", Text),  # why it could not be made: JSON: error, message, remedy
     Column("storage", Text),  # where a copy lies for this use; NULL: it has none of its own
     Column("path", Text),
     UniqueConstraint("content_hash", "kind", "name", "sequence"),
     Index(None, "kind", "name", "sequence"),
     Index("ix_uses_unmade", "id", sqlite_where=_UNMADE, postgresql_where=_UNMADE),
+)
+
+#: Named sets of texts that are spoken ahead of time. `name` is that of the texts' uses.
+collections = Table(
+    "collections",
+    metadata,
+    Column("id", _RowId, primary_key=True, autoincrement=True),
+    Column("name", Text, nullable=False, unique=True),  # JSON: [tenant, collection]
+    Column("tenant", Text, nullable=False),
+    Column("collection", Text, nullable=False),
+    Column("seeded_at", Float),  # when it was last begun to be spoken; NULL: never
+    Column("found", Integer, nullable=False, server_default=text("0")),  # how many were kept already then
+    Index(None, "tenant", "collection"),
 )
 
 #: Conversations whose turns are kept. `name` is that of the turns' uses.
@@ -182,6 +198,8 @@ tenants = Table(
     Column("disabled", Boolean, nullable=False),
     Column("made_at", Float, nullable=False),
     Column("chain", Text),  # comma-separated upstreams; NULL: the setting's
+    Column("voice", Text),  # JSON: how its greeting is spoken; NULL: by the settings
+    Column("greeting", Text),
 )
 
 #: API keys by their SHA-256: the key itself is shown once and kept nowhere.

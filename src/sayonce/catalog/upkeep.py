@@ -8,10 +8,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Float, cast, delete, exists, func, insert, or_, select, update
 
+from sayonce.catalog import assets as kept
 from sayonce.catalog import locks, placements
 from sayonce.catalog.leases import held, hold
-from sayonce.catalog.records import TURN, Blob, Landing, Removed, Selection
-from sayonce.catalog.tables import assets, blobs, changes, facts, leases, sessions, uses
+from sayonce.catalog.records import COLLECTION, TURN, Blob, Landing, Removed, Selection
+from sayonce.catalog.tables import assets, blobs, changes, collections, facts, leases, sessions, uses
 from sayonce.catalog.upserts import insert_or_nothing
 from sayonce.speech.requests import Scope
 
@@ -157,7 +158,7 @@ def _remove(connection: Connection, which: ColumnElement[bool], order: Any, most
     )
     orphans = tuple(Blob(*row) for row in copies)
     connection.execute(delete(blobs).where(blobs.c.asset.in_(ids)))
-    connection.execute(delete(uses).where(uses.c.content_hash.in_(names), uses.c.request.is_(None)))
+    kept.end_uses(connection, names)
     connection.execute(delete(assets).where(assets.c.id.in_(ids)))
     if names:
         locks.alone_with_changes(connection)
@@ -189,7 +190,7 @@ def _criteria(which: Selection) -> list[ColumnElement[bool]]:
         own = (assets.c.scope == Scope.SESSION) & (assets.c.owner == which.session)
         told.append(or_(own, _said_in(which.session, which.tenant)))
     if which.collection is not None:
-        told.append(_used("collection", which.collection))
+        told.append(_collected(which.collection, which.tenant))
     if which.made_before is not None:
         told.append(assets.c.made_at < which.made_before)
     return told
@@ -204,5 +205,10 @@ def _said_in(session: str, tenant: str | None) -> ColumnElement[bool]:
     return exists().where(uses.c.content_hash == assets.c.content_hash, turns, theirs)
 
 
-def _used(kind: str, name: str) -> ColumnElement[bool]:
-    return exists().where(uses.c.content_hash == assets.c.content_hash, uses.c.kind == kind, uses.c.name == name)
+def _collected(collection: str, tenant: str | None) -> ColumnElement[bool]:
+    """Whether it is in a collection of that name; of one tenant's, where one is told."""
+    theirs = collections.c.collection == collection
+    if tenant is not None:
+        theirs &= collections.c.tenant == tenant
+    items = (uses.c.kind == COLLECTION) & (uses.c.name == collections.c.name)
+    return exists().where(uses.c.content_hash == assets.c.content_hash, items, theirs)

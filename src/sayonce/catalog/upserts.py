@@ -21,6 +21,14 @@ def upsert(
     return upserted
 
 
+def put(connection: Connection, table: Table, *, key: Sequence[str], replace: Sequence[str]) -> Executable:
+    """As `upsert`, of the rows that it is executed with."""
+    statement = _insert[connection.dialect.name](table)
+    changed = {name: statement.excluded[name] for name in replace}
+    upserted: Executable = statement.on_conflict_do_update(index_elements=list(key), set_=changed)
+    return upserted
+
+
 def insert_or_alter(
     connection: Connection,
     table: Table,

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import ColumnElement, Connection, delete, exists, or_, select, update
 
 from sayonce.catalog import assets as kept
 from sayonce.catalog import locks
-from sayonce.catalog.records import Use, Wish
+from sayonce.catalog.records import LASTING, Use, Wish
 from sayonce.catalog.tables import assets, uses
+from sayonce.catalog.upserts import put
 from sayonce.speech.formats import AudioFormat
 from sayonce.speech.requests import Owner, Scope, SpeechRequest
 
@@ -23,9 +24,18 @@ _TOLD = (
 
 
 def add(connection: Connection, wanted: Sequence[Wish], now: float) -> list[int | None]:
-    """Writes down what is wished for; the id of each use that is yet to be made, None of one whose asset is kept."""
+    """Writes down what is wished for, at most a few hundred at a time; the id of each use that is yet to be made,
+    None of one whose asset is kept. Of one use what is told last holds."""
+    if not wanted:
+        return []
     locks.alone_with_recipe(connection, *(wish.recipe_hash for wish in wanted))
-    return [_add(connection, wish, now) for wish in wanted]
+    living = _living(connection, wanted, now)
+    rows = {_key_of(wish): _row(wish, now, kept=wish.content_hash in living) for wish in wanted}
+    connection.execute(put(connection, uses, key=list(_KEY), replace=_TOLD_OF), list(rows.values()))
+    for content_hash in {wish.content_hash for wish in wanted if living.get(wish.content_hash) is not None}:
+        kept.renew_until(connection, content_hash)  # what is kept forever need not be reckoned
+    ids = _ids(connection, wanted)
+    return [None if wish.content_hash in living else ids[_key_of(wish)] for wish in wanted]
 
 
 def find(connection: Connection, use: int, now: float) -> Wish | None:
@@ -42,47 +52,71 @@ def owners(connection: Connection, content_hash: bytes, now: float) -> list[Owne
 
 def unmade(connection: Connection, after: int, most: int, now: float) -> list[int]:
     """The ids of uses that are due and yet to be made, in their order from `after` on, at most so many."""
-    due = select(uses.c.id).where(_unmade(now), uses.c.at <= now, uses.c.id > after)
+    due = select(uses.c.id).where(_unmade(now), uses.c.due <= now, uses.c.id > after)
     return list(connection.execute(due.order_by(uses.c.id).limit(most)).scalars())
 
 
-def postpone(connection: Connection, use: int, until: float) -> None:
-    """Lets a use be due only at that time. How long it will be kept does not change."""
-    wished = (uses.c.id == use) & uses.c.request.is_not(None)
-    later = uses.c.keep_until + (until - uses.c.at)
-    connection.execute(update(uses).where(wished).values(at=until, keep_until=later))
+def postpone(connection: Connection, use: int, until: float, failure: str | None) -> None:
+    """Lets a use be due only at that time, and notes why it could not be made."""
+    wished = (uses.c.id == use) & uses.c.due.is_not(None)
+    connection.execute(update(uses).where(wished).values(due=until, failure=failure))
 
 
 def give_up(connection: Connection, content_hash: bytes, may: Callable[[Owner], bool]) -> bool:
     """Deletes the uses of an asset that is yet to be made, if it `may` be had; whether there were such."""
-    found = connection.execute(_WISHES.where(uses.c.content_hash == content_hash, uses.c.request.is_not(None))).all()
+    asked_for = (uses.c.content_hash == content_hash) & uses.c.request.is_not(None)
+    found = connection.execute(_WISHES.where(asked_for)).all()
     ids = [row.id for row in found if may(_wish(row).request.owner)]
     connection.execute(delete(uses).where(uses.c.id.in_(ids), uses.c.request.is_not(None)))
     return bool(ids)
 
 
-def _add(connection: Connection, wish: Wish, now: float) -> int | None:
-    if _living(connection, wish.content_hash, now):
-        kept.add_use(connection, wish.content_hash, wish.use, now)
-        return None
-    use = wish.use
-    kept.put_use(connection, wish.content_hash, use, now, {"request": _dumped(wish)})
-    key = {"content_hash": wish.content_hash, "kind": use.kind, "name": use.name, "sequence": use.sequence}
-    return int(connection.execute(select(uses.c.id).filter_by(**key)).scalar_one())
-
-
-def _living(connection: Connection, content_hash: bytes, now: float) -> bool:
-    found = select(assets.c.id).where(assets.c.content_hash == content_hash, _lives(now))
-    return connection.execute(found).one_or_none() is not None
+def lives(now: float) -> ColumnElement[bool]:
+    """Whether an asset may still be served."""
+    return or_(assets.c.until.is_(None), assets.c.until > now)
 
 
 def _unmade(now: float) -> ColumnElement[bool]:
-    made = exists().where(assets.c.content_hash == uses.c.content_hash, _lives(now))
-    return uses.c.request.is_not(None) & ~made
+    made = exists().where(assets.c.content_hash == uses.c.content_hash, lives(now))
+    return uses.c.due.is_not(None) & ~made
 
 
-def _lives(now: float) -> ColumnElement[bool]:
-    return or_(assets.c.until.is_(None), assets.c.until > now)
+def _living(connection: Connection, wanted: Sequence[Wish], now: float) -> dict[bytes, float | None]:
+    """Until when what is kept of them is."""
+    names = {wish.content_hash for wish in wanted}
+    there = select(assets.c.content_hash, assets.c.until).where(assets.c.content_hash.in_(names), lives(now))
+    return {row.content_hash: row.until for row in connection.execute(there)}
+
+
+_Key: TypeAlias = tuple[bytes, str, str, int]
+_KEY = ("content_hash", "kind", "name", "sequence")
+_TOLD_OF = ["speaker", "at", "keep_until", "sliding", "pinned", "request", "due", "failure"]
+
+
+def _key_of(wish: Wish) -> _Key:
+    return wish.content_hash, wish.use.kind, wish.use.name, wish.use.sequence
+
+
+def _row(wish: Wish, now: float, *, kept: bool) -> dict[str, object]:
+    use = wish.use
+    return {
+        **dict(zip(_KEY, _key_of(wish), strict=True)),
+        "speaker": use.speaker,
+        "at": now if use.at is None else use.at,
+        "keep_until": use.keep_until,
+        "sliding": use.sliding,
+        "pinned": use.pinned,
+        "request": None if kept and use.kind not in LASTING else _dumped(wish),
+        "due": None if kept else wish.due,
+        "failure": None,
+    }
+
+
+def _ids(connection: Connection, wanted: Sequence[Wish]) -> dict[_Key, int]:
+    names = {wish.content_hash for wish in wanted}
+    columns = [uses.c[name] for name in _KEY]
+    rows = connection.execute(select(uses.c.id, *columns).where(uses.c.content_hash.in_(names)))
+    return {tuple(row[1:]): row[0] for row in rows}
 
 
 _WISHES = select(
@@ -97,6 +131,7 @@ _WISHES = select(
     uses.c.pinned,
     uses.c.at,
     uses.c.request,
+    uses.c.due,
 )
 
 
@@ -109,7 +144,7 @@ def _wish(row: Any) -> Wish:
         **{name: told[name] for name in _TOLD if name in told},
     )
     use = Use(row.kind, row.name, row.sequence, row.speaker, row.keep_until, row.sliding, bool(row.pinned), row.at)
-    return Wish(row.content_hash, bytes.fromhex(told["recipe"]), request, use)
+    return Wish(row.content_hash, bytes.fromhex(told["recipe"]), request, use, row.due)
 
 
 def _dumped(wish: Wish) -> str:

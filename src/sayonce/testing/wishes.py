@@ -61,7 +61,7 @@ class WishContract:
     async def test_a_wish_is_read_as_it_was_written(self, catalogs: tuple[Catalog, ...]) -> None:
         for wish in (
             wished("a", Use("collection", "book", 7, keep_until=9e9, sliding=5.0, pinned=True, at=8e8)),
-            replace(wished("b"), request=_EVERYTHING, use=Use("request", at=1.0)),
+            replace(wished("b"), request=_EVERYTHING, use=Use("request", at=1.0), due=5.0),
         ):
             use = await self.one(catalogs[0], wish)
             assert await catalogs[1].wished(use) == wish
@@ -97,10 +97,23 @@ class WishContract:
         assert await catalog.unmade(0, 10) == [other]
         rows = await catalog._database.read(_uses, asset("a").content_hash)
         assert {row.kind: row.keep_until for row in rows} == {"request": now + 1_010, "collection": now + 1_050}
-        assert {row.request for row in rows} == {None}
+        assert {row.kind: row.request is None for row in rows} == {"request": True, "collection": False}
         found = await catalog.find(asset("a").content_hash)
         assert found is not None
         assert found.until == now + 1_050, "a wish's time begins when it is made"
+
+    async def test_what_may_be_to_be_made_again_stays_known_unless_texts_are_not_kept(self, catalog: Catalog) -> None:
+        for name, text in (("a", "Say a."), ("b", None)):
+            await self.one(catalog, wished(name, Use("collection", "book")))
+            await self.made(catalog, asset(name, text=text))
+            removed, _ = await catalog.invalidate(Selection(), 0, 10)
+            await catalog.let_go(removed)
+            [row, *others] = await catalog._database.read(_uses, asset(name).content_hash) or [None]
+            assert (row is not None, others) == (text is not None, [])
+        assert await catalog.unmade(0, 10) == [], "nobody asks for it"
+        await self.made(catalog, asset("a"))
+        await catalog.remove(asset("a").content_hash, "default", lambda _: True)
+        assert await catalog._database.read(_uses, asset("a").content_hash) == [], "who deletes it means all of it"
 
     async def test_a_variant_fulfils_a_wish_for_its_format(self, catalog: Catalog) -> None:
         variant = asset("a", format=WAV)
@@ -136,10 +149,9 @@ class WishContract:
         assert await catalog.unmade(0, 10) == []
         wish = await catalog.wished(use)
         assert wish is not None
-        assert wish.use.at is not None
-        assert wish.use.at > now + 90
-        assert wish.use.keep_until is not None
-        assert abs(wish.use.keep_until - wish.use.at - 50) < 0.001
+        assert wish.due is not None
+        assert wish.due > now + 90
+        assert (wish.use.at, wish.use.keep_until) == (now, now + 50)
         assert await self.one(catalog, wished("a")) == use
         assert await catalog.unmade(0, 10) == [use], "who wishes anew does not wait for it"
 
