@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from sayonce.batch.contract import Line
@@ -34,7 +34,11 @@ class Queue:
     async def add(self, orders: Iterable[Order]) -> int:
         """Has orders spoken, whoever gets to it; of each, its provider's own voice and nobody's in its place. How
         many are yet to be made. CatalogError where they cannot be written down."""
-        ids = await self._catalog.wish([wish_of(order, self._clock()) for order in orders])
+        return await self.wish([wish_of(order, self._clock()) for order in orders])
+
+    async def wish(self, wanted: Sequence[Wish]) -> int:
+        """The same of wishes."""
+        ids = await self._catalog.wish(wanted)
         unmade = [use for use in ids if use is not None]
         await self.line.add(unmade)
         return len(unmade)

@@ -78,7 +78,7 @@ class Speaker:
         """Who was wished for, and nobody in that one's place: another's voice would be another asset."""
         request = wish.request
         names = () if request.upstream is None else (request.upstream,)
-        chain = self._cast.chain(request, Steering(keep=_retention(wish)), names)
+        chain = self._cast.chain(request, Steering(keep=_retention(wish), wished=True), names)
         if chain.first.content_hash != wish.content_hash:
             raise InvalidRequest(
                 "By the settings of today this is another asset than the one that was wished for.",

@@ -44,6 +44,7 @@ class Steering:
     no_cache: bool = False  # speak it anew, replace what is kept once whole
     only_if_cached: bool = False  # from what is kept, or not at all
     keep: Retention | None = None  # for how long what it has spoken is kept; None: as usual
+    wished: bool = False  # kept for the uses that wish for it, and for no further one
 
 
 @dataclass(frozen=True, slots=True)

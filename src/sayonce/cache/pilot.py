@@ -25,7 +25,7 @@ from sayonce.cache.shelf import Berth, Shelf
 from sayonce.cache.takes import Take
 from sayonce.cache.unkept import Unkept
 from sayonce.cache.watch import Watch
-from sayonce.catalog.records import Held, Kept, Lease, TakeOff, Use
+from sayonce.catalog.records import WISHED, Held, Kept, Lease, TakeOff, Use
 from sayonce.cluster.contract import Leases, Relay, Turns
 from sayonce.cluster.renewal import renewing
 from sayonce.errors import (
@@ -339,7 +339,8 @@ class Pilot:
         ground, order = self._ground, flight.order
         until = None if order.keep.seconds is None else self._clock() + order.keep.seconds
         sliding = order.keep.seconds if order.keep.sliding else None
-        use = Use("request") if order.placement is None else order.placement.use
+        usual = Use(WISHED if order.steering.wished else "request")
+        use = usual if order.placement is None else order.placement.use
         use = replace(use, keep_until=until, sliding=sliding)
         clip = Clip(replace(clip.asset, until=until), clip.data)
         alone = ground.finder.transcodes or flight.anew

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, case, delete, func, select, update
 
 from sayonce.catalog import changes, locks
 from sayonce.catalog.database import Lookup
-from sayonce.catalog.records import LASTING, TURN, Asset, Blob, Use, owner_of
+from sayonce.catalog.records import LASTING, TURN, WISHED, Asset, Blob, Use, owner_of
 from sayonce.catalog.tables import assets, blobs, uses
 from sayonce.catalog.upserts import upsert
 from sayonce.speech.chunks import Mark
@@ -108,8 +109,12 @@ def keep(connection: Connection, asset: Asset, use: Use) -> tuple[Blob, ...]:
                 replace=["asset", "digest", "until"],
             )
         )
-    _fulfil(connection, asset, there=bool(before))
-    add_use(connection, asset.content_hash, use, asset.made_at)
+    fulfilled = _fulfil(connection, asset, there=bool(before))
+    if use.kind == WISHED and fulfilled:
+        renew_until(connection, asset.content_hash)
+    else:
+        plain = replace(use, kind="request") if use.kind == WISHED else use
+        add_use(connection, asset.content_hash, plain, asset.made_at)
     return _unnamed(before, asset.blobs)
 
 
@@ -134,18 +139,19 @@ def add_use(connection: Connection, content_hash: bytes, use: Use, now: float) -
     renew_until(connection, content_hash)
 
 
-def _fulfil(connection: Connection, asset: Asset, *, there: bool) -> None:
+def _fulfil(connection: Connection, asset: Asset, *, there: bool) -> bool:
     """Nobody need make what is made now; from now on it is kept for as long as was wished. What it took to make it
     is erased, but for what may be to be made again: of that, too, where texts are not kept. `there` is whether it
-    was made before."""
+    was made before. Whether anybody wished for it."""
     life = uses.c.keep_until - uses.c.at
     wished = uses.c.due.is_not(None) if there else uses.c.request.is_not(None)
     again = case((uses.c.kind.in_(LASTING), uses.c.request)) if asset.text is not None else None
-    connection.execute(
+    fulfilled = connection.execute(
         update(uses)
         .where(uses.c.content_hash == asset.content_hash, wished)
         .values(request=again, due=None, failure=None, at=asset.made_at, keep_until=asset.made_at + life)
     )
+    return fulfilled.rowcount > 0
 
 
 def renew_until(connection: Connection, content_hash: bytes) -> None:

@@ -21,6 +21,7 @@ from sayonce.catalog import (
     usage,
     wishes,
 )
+from sayonce.catalog.collections import Collections
 from sayonce.catalog.database import Database
 from sayonce.catalog.records import (
     ApiKey,
@@ -62,6 +63,7 @@ class Catalog:
         self._identity: str | None = None
         #: The bytes of blobs whose storage is this database.
         self.bytes = StoredBytes(database, clock)
+        self.collections = Collections(database, clock)
 
     # ── assets ───────────────────────────────────────────────────────────────────────────────────
 

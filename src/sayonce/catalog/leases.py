@@ -19,6 +19,7 @@ from sayonce.catalog import changes, locks, placements, wishes
 from sayonce.catalog.database import Lookup
 from sayonce.catalog.records import (
     MICROS,
+    WISHED,
     Asset,
     Blob,
     Held,
@@ -112,7 +113,7 @@ def land(
     if replaced:
         changes.append(connection, "asset", asset.content_hash.hex(), now)
     claimed = Landing(())
-    if use.kind != "request":
+    if use.kind not in ("request", WISHED):
         own = asset.blobs[0]
         use = replace(use, place=(own.storage, own.path))
         claimed = placements.claim(connection, asset.content_hash, own, use, now)

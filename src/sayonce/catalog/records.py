@@ -19,6 +19,9 @@ MICROS = 1_000_000
 #: The kinds of use that a session's turn, a collection's text and a business's greeting are.
 TURN, COLLECTION, GREETING = "turn", "collection", "greeting"
 
+#: The use of a landing for which the uses that wished for it will do, where there still are such.
+WISHED = "wished"
+
 #: The kinds of which it stays known what it takes to make them: they may be to be made again.
 LASTING = (COLLECTION, GREETING)
 

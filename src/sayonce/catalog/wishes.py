@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from sqlalchemy import ColumnElement, Connection, delete, exists, or_, select, update
 
 from sayonce.catalog import assets as kept
 from sayonce.catalog import locks
-from sayonce.catalog.records import LASTING, Use, Wish
+from sayonce.catalog.records import COLLECTION, LASTING, Use, Wish
 from sayonce.catalog.tables import assets, uses
 from sayonce.catalog.upserts import put
 from sayonce.speech.formats import AudioFormat
@@ -35,6 +35,7 @@ def add(connection: Connection, wanted: Sequence[Wish], now: float) -> list[int 
     for content_hash in {wish.content_hash for wish in wanted if living.get(wish.content_hash) is not None}:
         kept.renew_until(connection, content_hash)  # what is kept forever need not be reckoned
     ids = _ids(connection, wanted)
+    _end_moved(connection, ids, rows)
     return [None if wish.content_hash in living else ids[_key_of(wish)] for wish in wanted]
 
 
@@ -110,6 +111,17 @@ def _row(wish: Wish, now: float, *, kept: bool) -> dict[str, object]:
         "due": None if kept else wish.due,
         "failure": None,
     }
+
+
+def _end_moved(connection: Connection, ids: Mapping[_Key, int], rows: Iterable[_Key]) -> None:
+    """A collection says a text once: a use of it that stood elsewhere in it before gives way."""
+    places: dict[_Key, set[int]] = {}
+    for content_hash, kind, name, sequence in rows:
+        if kind == COLLECTION:
+            places.setdefault((content_hash, kind, name, 0), set()).add(sequence)
+    moved = [use for key, use in ids.items() if key[3] not in places.get((*key[:3], 0), {key[3]})]
+    if moved:
+        connection.execute(delete(uses).where(uses.c.id.in_(moved)))
 
 
 def _ids(connection: Connection, wanted: Sequence[Wish]) -> dict[_Key, int]:

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from sayonce.cli import adopt, db, doctor, keys, lifecycle, say, serve, settings, stats, upkeep, voices, worker
+from sayonce.cli import adopt, db, doctor, keys, lifecycle, say, seed, serve, settings, stats, upkeep, voices, worker
 from sayonce.errors import SayonceError
 from sayonce.telemetry import logs
 
@@ -19,6 +19,7 @@ app = typer.Typer(
 app.command("serve")(serve.serve)
 app.command("worker")(worker.worker)
 app.command("say")(say.say)
+app.command("seed")(seed.seed)
 app.command("voices")(voices.voices)
 app.command("stats")(stats.stats)
 app.add_typer(keys.app, name="keys")

@@ -1,0 +1,193 @@
+"""Manifests: a collection as people write it down. What a row leaves open, its head says; else the settings do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Protocol
+
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+
+from sayonce.audio.formats import any_format_of
+from sayonce.cache.cast import Cast, Cleaning
+from sayonce.cache.orders import Order, Retention, Steering
+from sayonce.errors import InvalidRequest, MissingExtra, ProviderError
+from sayonce.speech.requests import Owner, Scope, SpeechRequest
+from sayonce.units import listed, retention
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Names = Annotated[tuple[Name, ...], BeforeValidator(listed), Field(min_length=1, max_length=200)]
+Words = Annotated[str, StringConstraints(max_length=4096)]
+
+# How many rows are told of that are wrong.
+_MOST_WRONG = 20
+
+
+class Row(Protocol):
+    """A row, and where it stands, for people: `line 7`."""
+
+    @property
+    def place(self) -> str: ...
+    @property
+    def fields(self) -> Mapping[str, object]: ...
+
+
+class Rows(Protocol):
+    """What a manifest says of itself, and its rows, which may be read again."""
+
+    @property
+    def head(self) -> Mapping[str, object]: ...
+    def __iter__(self) -> Iterator[Row]: ...
+
+
+def _retention(told: object) -> object:
+    return Retention(*retention(told)) if isinstance(told, str) else told
+
+
+class Manner(BaseModel):
+    """How texts are to be spoken, and for whom; `voices` and `formats` are each of them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    role: Name | None = None
+    voices: Names | None = Field(None, validation_alias=AliasChoices("voices", "voice"))
+    formats: Names | None = Field(None, validation_alias=AliasChoices("formats", "format"))
+    provider: Name | None = Field(None, validation_alias=AliasChoices("provider", "upstream"))
+    model: Name | None = None
+    language: Name | None = None
+    speed: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    pitch: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    style: Words | None = None
+    instructions: Words | None = None
+    options: dict[str, Any] | None = None
+    variation: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    cleaning: Cleaning | None = None
+    scope: Scope | None = None
+    user: Name | None = None
+    session: Name | None = None
+
+
+class Head(Manner):
+    """What a manifest says of itself, and of every row that does not say otherwise."""
+
+    name: Name | None = Field(None, validation_alias=AliasChoices("name", "collection"))
+    keep: Annotated[Retention, BeforeValidator(_retention)] | None = None
+    description: Words | None = None
+
+
+class Line(Manner):
+    """One row: a text, and what is particular to it."""
+
+    text: Annotated[str, StringConstraints(min_length=1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One thing to say: of a row, in one voice and one format. `sequence` counts them."""
+
+    sequence: int
+    place: str
+    role: str | None
+    order: Order
+
+
+class Manifest:
+    """A tenant's collection: its head, and its texts, which may be gone through again. `longest` is in characters."""
+
+    def __init__(self, head: Head, rows: Rows, cast: Cast, tenant: str, longest: int) -> None:
+        self.head = head
+        self._rows = rows
+        self._cast = cast
+        self._tenant = tenant
+        self._longest = longest
+
+    def texts(self, wrong: Callable[[str, str], None]) -> Iterator[Text]:
+        """All that is to be said, in order. `wrong` is told where each row stands that cannot be said, and why."""
+        sequence = 0
+        for row in self._rows:
+            try:
+                line = _read(Line, row.fields)
+                made = [(line.role or self.head.role, order) for order in self._orders(line)]
+            except (InvalidRequest, ProviderError, MissingExtra) as error:
+                wrong(row.place, told(error))
+                continue
+            for role, order in made:
+                yield Text(sequence, row.place, role, order)
+                sequence += 1
+
+    def _orders(self, line: Line) -> Iterable[Order]:
+        if len(line.text) > self._longest:
+            raise InvalidRequest(f"The text has {len(line.text):,} characters, of {self._longest:,} at most.")
+        request = self._request(line)
+        voices: Sequence[str | None] = line.voices or self.head.voices or (None,)
+        for voice in voices:
+            for name in line.formats or self.head.formats or ("mp3",):
+                asked = replace(request, voice=voice, format=any_format_of(name))
+                yield self._cast.chain(asked, Steering(keep=self.head.keep)).first
+
+    def _request(self, line: Line) -> SpeechRequest:
+        def chosen(name: str, otherwise: Any = None) -> Any:
+            own = getattr(line, name)
+            found = getattr(self.head, name) if own is None else own
+            return otherwise if found is None else found
+
+        request = SpeechRequest(
+            text=line.text,
+            upstream=chosen("provider"),
+            model=chosen("model"),
+            language=chosen("language"),
+            speed=chosen("speed", 1.0),
+            pitch=chosen("pitch", 0.0),
+            style=chosen("style"),
+            instructions=chosen("instructions"),
+            options=chosen("options", {}),
+            variation=chosen("variation", 0),
+            owner=Owner(self._tenant, chosen("scope", Scope.TENANT), chosen("user"), chosen("session")),
+        )
+        return self._cast.cleaned(request, chosen("cleaning", Cleaning.OFF))
+
+
+def head_of(rows: Rows, **given: object) -> Head:
+    """What a manifest says of itself, but for what is `given` otherwise. InvalidRequest where that is wrong."""
+    try:
+        head: Head = _read(Head, {**rows.head, **{name: value for name, value in given.items() if value}})
+        return head
+    except InvalidRequest as error:
+        raise InvalidRequest(f"The manifest's head is wrong: {error.message}", param=error.param) from error
+
+
+def refused(wrong: Sequence[tuple[str, str]], more: int) -> InvalidRequest:
+    """Why a manifest is not spoken: its wrong rows, each with where it stands, and how many `more` there are."""
+    lines = [f"{place}: {why}" for place, why in wrong[:_MOST_WRONG]]
+    more += len(wrong) - len(lines)
+    lines += [f"… and {more:,} more"] if more else []
+    return InvalidRequest(
+        "The manifest is not spoken, since this is wrong:\n  " + "\n  ".join(lines),
+        param="items",
+        remedy="Mend that; nothing was paid.",
+    )
+
+
+def told(error: InvalidRequest | ProviderError | MissingExtra) -> str:
+    """An error in one line."""
+    return f"{error.message} {error.remedy}".strip() if error.remedy else error.message
+
+
+def _read(model: type[Any], fields: Mapping[str, object]) -> Any:
+    """The fields as a model has them; an empty cell is none."""
+    given = {name: value for name, value in fields.items() if value not in (None, "")}
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        wrong = error.errors(include_input=False, include_url=False)[0]
+        raise _invalid(wrong["type"], ".".join(str(part) for part in wrong["loc"][:1]), wrong["msg"]) from None
+
+
+def _invalid(kind: str, field: str, message: str) -> InvalidRequest:
+    if kind == "missing":
+        return InvalidRequest(f"The field '{field}' is missing.", param=field)
+    if kind == "extra_forbidden":
+        return InvalidRequest(f"There is no field '{field[:100]}'.", param=field[:100])
+    if kind == "string_pattern_mismatch":
+        message = "it holds characters that no name has"
+    return InvalidRequest(f"The field '{field}' is wrong: {message}.", param=field)

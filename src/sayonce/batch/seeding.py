@@ -1,0 +1,206 @@
+"""Seeding: has a collection spoken ahead of time. What is to be made are uses in the catalog that hold their request,
+and what is made is told by the assets themselves: a run that was killed, begun again, makes only what is missing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+
+from sayonce.batch.manifest import Manifest, Text, refused
+from sayonce.batch.queue import Queue, wish_of
+from sayonce.cache.orders import Order
+from sayonce.catalog.catalog import Catalog
+from sayonce.catalog.collections import Tally, There
+from sayonce.catalog.records import COLLECTION, Collection, Use, Wish
+from sayonce.errors import InvalidRequest
+
+# How many texts are looked up, and written down, at a time.
+_BATCH = 500
+# How often a run is looked at, in seconds: at most; and how much longer than looking takes that must be.
+_GLANCE, _TIMES = 0.2, 20
+# How many wrong rows are told of.
+_MOST_WRONG = 100
+
+
+@dataclass(slots=True)
+class Price:
+    """What an upstream is to speak; `cost` is in millionths of the currency, None where a price is not known."""
+
+    items: int = 0
+    characters: int = 0
+    cost: int | None = 0
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a run will do: `kept` is kept already, `make` is to be made, of which `paid` tells by upstream what is not
+    a transcode of what is kept, or made, anyway. `same` are the places of rows that say what an earlier one says."""
+
+    items: int = 0
+    kept: int = 0
+    make: int = 0
+    paid: dict[str, Price] = field(default_factory=dict)
+    same: list[str] = field(default_factory=list)
+
+    @property
+    def characters(self) -> int:
+        """What is to be paid for."""
+        return sum(price.characters for price in self.paid.values())
+
+    @property
+    def cost(self) -> int | None:
+        """What is to be paid, in millionths of the currency; None where a price is not known."""
+        costs = [price.cost for price in self.paid.values()]
+        known = [cost for cost in costs if cost is not None]
+        return sum(known) if len(known) == len(costs) else None
+
+
+class Seeding:
+    """Of one catalog. `transcodes` is whether another format of what is kept is made of that."""
+
+    def __init__(
+        self, catalog: Catalog, queue: Queue, clock: Callable[[], float], *, transcodes: bool = True
+    ) -> None:
+        self._catalog = catalog
+        self._queue = queue
+        self._clock = clock
+        self._transcodes = transcodes
+
+    async def plan(self, manifest: Manifest, heed: Callable[[int], None] = lambda _: None) -> Plan:
+        """What a run of it would do; `heed` is told how many texts were looked at. InvalidRequest, naming each row
+        that is wrong, where some are: all is said, or nothing."""
+        plan, seen, wrong = Plan(), _Seen(), _Wrong()
+        for batch in _batches(manifest.texts(wrong.note)):
+            fresh = [text for text in batch if seen.first(text, plan)]
+            there = await self._catalog.collections.there(
+                [text.order.content_hash for text in fresh], [text.order.recipe.hash for text in fresh]
+            )
+            for text in fresh:
+                self._reckon(plan, text.order, seen, there)
+            plan.items += len(batch)
+            heed(plan.items)
+            await asyncio.sleep(0)
+        wrong.refuse()
+        if not plan.items:
+            raise InvalidRequest("There is nothing in the manifest to say.", param="items", remedy="Add texts to it.")
+        return plan
+
+    async def begin(
+        self, collection: Collection, manifest: Manifest, plan: Plan, heed: Callable[[int], None] = lambda _: None
+    ) -> None:
+        """Writes all of it down, and has what is missing spoken, whoever gets to it; `heed` is told how many were
+        written."""
+        await self._catalog.collections.note(collection, plan.kept)
+        seen, written = _Seen(), 0
+        for batch in _batches(manifest.texts(lambda *_: None)):
+            fresh = [text for text in batch if seen.first(text)]
+            await self._queue.wish([self._wish(collection, text) for text in fresh])
+            written += len(batch)
+            heed(written)
+
+    async def again(self, collection: Collection) -> None:
+        """Has spoken what is missing of a collection that is written down already."""
+        tally = await self._catalog.collections.tally(collection)
+        await self._catalog.collections.note(collection, tally.kept)
+        last = 0
+        while ids := await self._catalog.collections.recall(collection, last, _BATCH):
+            await self._queue.line.add(ids)
+            last = ids[-1]
+
+    async def stop(self, collection: Collection) -> None:
+        """Lets be what is yet to be made. What flies lands."""
+        while await self._catalog.collections.stop(collection, _BATCH):
+            pass
+
+    async def watch(self, collection: Collection) -> AsyncIterator[Tally]:
+        """How it stands, whenever that is another than before, until nothing is left to be tried."""
+        before = None
+        while True:
+            began = time.monotonic()
+            tally = await self._catalog.collections.tally(collection)
+            if tally != before:
+                yield tally
+            if not tally.left:
+                return
+            before, took = tally, time.monotonic() - began
+            await asyncio.sleep(max(_GLANCE, _TIMES * took))
+
+    def _reckon(self, plan: Plan, order: Order, seen: _Seen, there: There) -> None:
+        """Adds a text to the plan."""
+        if order.content_hash in there.assets:
+            plan.kept += 1
+            return
+        plan.make += 1
+        if self._transcodes and (order.recipe.hash in there.recipes or not seen.new_recipe(order)):
+            return
+        price = plan.paid.setdefault(order.provider.upstream.name, Price())
+        cost = order.price(order.recipe)
+        price.items += 1
+        price.characters += len(order.recipe.text)
+        price.cost = None if cost is None or price.cost is None else price.cost + cost
+
+    def _wish(self, collection: Collection, text: Text) -> Wish:
+        now, keep = self._clock(), text.order.keep
+        use = Use(
+            COLLECTION,
+            collection.key,
+            text.sequence,
+            text.role,
+            keep_until=None if keep.seconds is None else now + keep.seconds,
+            sliding=keep.seconds if keep.sliding else None,
+            at=now,
+        )
+        return wish_of(text.order, now, use)
+
+
+class _Seen:
+    """What was seen of a manifest, by the beginnings of hashes: a million take some ten megabytes."""
+
+    def __init__(self) -> None:
+        self._assets: set[bytes] = set()
+        self._recipes: set[bytes] = set()
+
+    def first(self, text: Text, plan: Plan | None = None) -> bool:
+        """Whether it is the first that says so; else the plan tells of it."""
+        name = text.order.content_hash[:12]
+        if name not in self._assets:
+            self._assets.add(name)
+            return True
+        if plan is not None:
+            plan.same.append(text.place)
+        return False
+
+    def new_recipe(self, order: Order) -> bool:
+        """Whether it is the first of its recipe."""
+        name = order.recipe.hash[:12]
+        new = name not in self._recipes
+        self._recipes.add(name)
+        return new
+
+
+class _Wrong:
+    """The rows that are wrong."""
+
+    def __init__(self) -> None:
+        self._told: list[tuple[str, str]] = []
+        self._more = 0
+
+    def note(self, place: str, why: str) -> None:
+        """One more."""
+        if len(self._told) < _MOST_WRONG:
+            self._told.append((place, why))
+        else:
+            self._more += 1
+
+    def refuse(self) -> None:
+        """Raises what tells of them, if there are any."""
+        if self._told:
+            raise refused(self._told, self._more)
+
+
+def _batches(texts: Iterator[Text]) -> Iterator[list[Text]]:
+    while batch := list(islice(texts, _BATCH)):
+        yield batch

@@ -1,0 +1,260 @@
+"""`sayonce seed`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from sayonce import settings as configuration
+from sayonce.catalog.collections import Tally
+from sayonce.catalog.records import MICROS, Collection
+from sayonce.errors import InvalidRequest
+from sayonce.settings import Settings
+
+if TYPE_CHECKING:
+    from sayonce.app import Gateway
+    from sayonce.batch.manifest import Manifest
+    from sayonce.batch.seeding import Plan, Seeding
+    from sayonce.catalog.collections import Item
+
+# How many failures, and rows that say what others say, are told to people.
+_TOLD = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the command line says beside the manifest; what is empty the manifest says, or the settings."""
+
+    path: Path
+    tenant: str
+    popular: int
+    plan_only: bool
+    most: float | None
+    as_json: bool
+    given: dict[str, object]
+
+
+def seed(
+    file: Annotated[Path, typer.Argument(help="The manifest: YAML, CSV or JSON Lines.", show_default=False)],
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Tell what would be made and what it costs; pay nothing.")
+    ] = False,
+    max_cost: Annotated[
+        float | None, typer.Option(min=0, help="Refuse to begin what costs more, in the currency.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The collection's name; else the manifest's, or the file's.")
+    ] = None,
+    voice: Annotated[list[str] | None, typer.Option(help="In this voice; may be given more than once.")] = None,
+    popular: Annotated[int, typer.Option(min=0, help="In so many voices, those most listened to, first them.")] = 0,
+    audio_format: Annotated[
+        list[str] | None, typer.Option("--format", help="In this format; may be repeated.")
+    ] = None,
+    keep: Annotated[str | None, typer.Option(help="For how long: `forever`, `30d`, `30d sliding`.")] = None,
+    tenant: Annotated[str, typer.Option(help="Whose collection it is.")] = "default",
+    concurrency: Annotated[int | None, typer.Option(min=1, max=1_000, help="How many at a time.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="End with one line of JSON.")] = False,
+) -> None:
+    """Speak a collection of texts ahead of time, once.
+
+    What is kept already is not made again, so a run that was stopped or killed, begun again, makes only what is
+    missing. Works on the same catalog as running gateways; with REDIS_URL, workers help. Exits with 1 if something
+    could not be made. `sayonce seed examples/life-review.yaml --plan`
+    """
+    given: dict[str, object] = {"name": name, "voices": voice, "formats": audio_format, "keep": keep}
+    wanted = Wanted(file, tenant, popular, plan, max_cost, as_json, given)
+    settings = configuration.load(**({} if concurrency is None else {"queue_at_once": concurrency}))
+    told = asyncio.run(_seed(settings, wanted))
+    if as_json:
+        print(json.dumps(told))  # noqa: T201
+    if told.get("failed"):
+        raise typer.Exit(1)
+
+
+async def _seed(settings: Settings, wanted: Wanted) -> dict[str, Any]:
+    from sayonce.app import running  # which takes a moment to load
+    from sayonce.batch.manifest import Manifest, head_of
+    from sayonce.batch.rows import opened
+    from sayonce.batch.seeding import Seeding
+
+    rows = opened(wanted.path)
+    console = Console(stderr=True, highlight=False)
+    async with running(settings) as gateway:
+        head = head_of(rows, **wanted.given, **await _popular(gateway, wanted))
+        manifest = Manifest(head, rows, gateway.cast, wanted.tenant, settings.max_text)
+        seeding = Seeding(
+            gateway.catalog, gateway.queue, gateway.watch.now, transcodes=settings.variants == "transcode"
+        )
+        with console.status("reading") as status:
+            plan = await seeding.plan(manifest, lambda n: status.update(f"reading: {n:,} texts"))
+        _print_plan(console if wanted.as_json else Console(highlight=False), plan, settings.currency)
+        _refuse_dear(plan, wanted.most, settings.currency)
+        if wanted.plan_only:
+            return _told_plan(plan, settings.currency)
+        run = _Run(gateway, seeding, Collection(wanted.tenant, head.name or wanted.path.stem), manifest, plan)
+        return await run.told(console)
+
+
+async def _popular(gateway: Gateway, wanted: Wanted) -> dict[str, object]:
+    """The voices most listened to, where they are wanted."""
+    if not wanted.popular:
+        return {}
+    found = (await gateway.catalog.statistics(wanted.tenant)).by_voice
+    heard = sorted(found, key=lambda name: -(found[name].hits + found[name].joined + found[name].misses))
+    voices = [name for name in heard if not name.endswith("/")][: wanted.popular]
+    if not voices:
+        raise InvalidRequest("No voice was listened to yet.", remedy="Name some with --voice.")
+    return {"voices": voices}
+
+
+class _Run:
+    """One run, shown while it goes."""
+
+    def __init__(
+        self, gateway: Gateway, seeding: Seeding, collection: Collection, manifest: Manifest, plan: Plan
+    ) -> None:
+        self._gateway = gateway
+        self._seeding = seeding
+        self._collection = collection
+        self._manifest = manifest
+        self._plan = plan
+
+    async def told(self, console: Console) -> dict[str, Any]:
+        """How it ended. Interrupted, it lets be what is not made."""
+        async with self._worked():
+            try:
+                tally = await self._shown(console)
+            except asyncio.CancelledError:
+                await self._seeding.stop(self._collection)
+                console.print("[yellow]Stopped.[/] Seed it again to make what is missing.")
+                raise
+        if tally.failed:
+            await self._print_failures(console, tally)
+        cost = None if self._plan.cost is None else tally.cost / MICROS
+        made = max(tally.kept - self._plan.kept, 0)
+        return {
+            "made": made,
+            "kept": self._plan.kept,
+            "failed": tally.failed,
+            "characters": tally.characters,
+            "cost": cost,
+        }
+
+    @asynccontextmanager
+    async def _worked(self) -> AsyncIterator[None]:
+        """Meanwhile this process works on what is to be made: as one of many, where others may, too."""
+        gateway, settings = self._gateway, self._gateway.settings
+        if not settings.redis_url:
+            yield  # its line is worked on as soon as there is something
+            return
+        line, patience = gateway.queue.line, settings.shutdown_seconds
+        async with gateway.queue.tended(), line.worked(gateway.speaker.speak, settings.queue_at_once, patience):
+            yield
+
+    async def _shown(self, console: Console) -> Tally:
+        tally = Tally()
+        with _progress(console) as progress:
+            task = progress.add_task("writing down", total=self._plan.items, more="")
+            await self._seeding.begin(
+                self._collection, self._manifest, self._plan, lambda n: progress.update(task, completed=n)
+            )
+            progress.update(task, description="speaking", completed=self._plan.kept)
+            async for tally in self._seeding.watch(self._collection):
+                tried = tally.kept + tally.failed
+                progress.update(task, completed=tried, total=max(tally.items, tried), more=self._more(tally))
+        return tally
+
+    def _more(self, tally: Tally) -> str:
+        currency = self._gateway.settings.currency
+        parts = [f"{self._plan.kept:,} kept already", f"{tally.characters:,} characters"]
+        parts += [f"{tally.cost / MICROS:.4f} {currency}"] if self._plan.cost is not None else []
+        parts += [f"[red]{tally.failed:,} failed[/]"] if tally.failed else []
+        return ", ".join(parts)
+
+    async def _print_failures(self, console: Console, tally: Tally) -> None:
+        items = await self._gateway.catalog.collections.failures(self._collection, _TOLD)
+        numbers = {item.sequence for item in items}
+        places = {
+            text.sequence: text.place for text in self._manifest.texts(lambda *_: None) if text.sequence in numbers
+        }
+        for item in items:
+            console.print(f"  {places.get(item.sequence, '?')}: {_why(item)}", markup=False, soft_wrap=True)
+        if tally.failed > len(items):
+            console.print(f"  … and {tally.failed - len(items):,} more")
+
+
+def _why(item: Item) -> str:
+    told = json.loads(item.failure or "{}")
+    return f"{told.get('message', '')} {told.get('remedy', '')}".strip()
+
+
+def _progress(console: Console) -> Progress:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[more]}"),
+    )
+    return Progress(*columns, console=console, transient=not console.is_terminal)
+
+
+def _print_plan(console: Console, plan: Plan, currency: str) -> None:
+    console.print(
+        f"[bold]{plan.items:,}[/] to say: [green]{plan.kept:,} kept already[/], [bold]{plan.make:,}[/] to make"
+    )
+    for place in plan.same[:_TOLD]:
+        console.print(f"  {place} says what an earlier one says: it is spoken once", markup=False)
+    if not plan.paid:
+        return
+    table = Table("upstream", box=None, header_style="bold")
+    for column in ("texts", "characters", "cost"):
+        table.add_column(column, justify="right")
+    for name, price in plan.paid.items():
+        table.add_row(escape(name), f"{price.items:,}", f"{price.characters:,}", _money(price.cost, currency))
+    console.print(table)
+
+
+def _refuse_dear(plan: Plan, most: float | None, currency: str) -> None:
+    if most is None or (plan.cost is not None and plan.cost <= most * MICROS):
+        return
+    raise InvalidRequest(
+        f"This costs {_money(plan.cost, currency)}, and {most:g} {currency} at most were allowed.",
+        remedy="Nothing was paid. Allow more by --max-cost, or seed less."
+        + ("" if plan.cost is not None else " A price is set by `prices` of the upstream."),
+    )
+
+
+def _told_plan(plan: Plan, currency: str) -> dict[str, Any]:
+    return {
+        "items": plan.items,
+        "kept": plan.kept,
+        "make": plan.make,
+        "same": len(plan.same),
+        "characters": plan.characters,
+        "cost": None if plan.cost is None else plan.cost / MICROS,
+        "currency": currency,
+        "by_provider": {
+            name: {
+                "texts": price.items,
+                "characters": price.characters,
+                "cost": None if price.cost is None else price.cost / MICROS,
+            }
+            for name, price in plan.paid.items()
+        },
+    }
+
+
+def _money(cost: int | None, currency: str) -> str:
+    return "unknown" if cost is None else f"{cost / MICROS:.4f} {currency}"
