@@ -59,7 +59,7 @@ def put_tenant(connection: Connection, tenant: Tenant, now: float) -> None:
         "made_at": now,
     }
     changed = ["rate", "burst", "budget", "public", "disabled", "chain"]
-    connection.execute(upsert(connection, tenants, row, key=["id"], replace=changed))
+    connection.execute(upsert(connection, tenants, key=["id"], replace=changed), row)
     changes.append(connection, "tenant", tenant.id, now)
 
 

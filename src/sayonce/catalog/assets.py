@@ -6,9 +6,10 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, delete, func, select, update
+from sqlalchemy import Connection, Float, Update, bindparam, case, delete, exists, func, select, update
 
 from sayonce.catalog import changes, locks
 from sayonce.catalog.database import Lookup
@@ -63,6 +64,15 @@ _TOUCH = (
 )
 
 
+_ID = select(assets.c.id).where(assets.c.content_hash == bindparam("named"))
+_made = (uses.c.content_hash == assets.c.content_hash) & uses.c.due.is_(None)
+_forever = exists().where(_made, uses.c.keep_until.is_(None))
+_longest = select(func.max(uses.c.keep_until)).where(_made).scalar_subquery()
+#: Lets assets live as long as their longest uses.
+RENEWING = update(assets).values(until=case((_forever, None), else_=_longest))
+_RENEW = RENEWING.where(assets.c.content_hash == bindparam("named"))
+
+
 def assets_of(rows: Sequence[Sequence[Any]]) -> tuple[Asset, ...]:
     """The assets of joined rows, a row a blob."""
     if len(rows) == 1:
@@ -88,27 +98,15 @@ def named(connection: Connection, content_hashes: Iterable[bytes]) -> Mapping[by
 def keep(connection: Connection, asset: Asset, use: Use) -> tuple[Blob, ...]:
     """Writes the asset's row, its blobs' and its use's, in place of what was kept under its content hash. Answers
     the blobs that no row names any more."""
-    before = _blobs(connection, assets.c.content_hash == asset.content_hash)
+    there = connection.execute(_ID, {"named": asset.content_hash}).scalar_one_or_none()
+    before = () if there is None else _blobs(connection, assets.c.id == there)
     row = _row(asset)
-    connection.execute(upsert(connection, assets, row, key=["content_hash"], replace=list(row)))
-    key = connection.execute(select(assets.c.id).where(assets.c.content_hash == asset.content_hash)).scalar_one()
-    connection.execute(delete(blobs).where(blobs.c.asset == key))
-    for blob in asset.blobs:
-        connection.execute(
-            upsert(
-                connection,
-                blobs,
-                {
-                    "asset": key,
-                    "storage": blob.storage,
-                    "path": blob.path,
-                    "digest": blob.digest,
-                    "until": blob.until,
-                },
-                key=["storage", "path"],
-                replace=["asset", "digest", "until"],
-            )
-        )
+    placed = upsert(connection, assets, key=["content_hash"], replace=list(row), returning=assets.c.id)
+    key = connection.execute(placed, row).scalar_one()
+    if before:
+        connection.execute(delete(blobs).where(blobs.c.asset == key))
+    copied = upsert(connection, blobs, key=["storage", "path"], replace=["asset", "digest", "until"])
+    connection.execute(copied, [_copy(key, blob) for blob in asset.blobs])
     fulfilled = _fulfil(connection, asset, there=bool(before))
     if use.kind == WISHED and fulfilled:
         renew_until(connection, asset.content_hash)
@@ -129,7 +127,7 @@ def put_use(connection: Connection, content_hash: bytes, use: Use, now: float, f
         "pinned": use.pinned,
         **further,
     }
-    connection.execute(upsert(connection, uses, key | told, key=list(key), replace=list(told)))
+    connection.execute(upsert(connection, uses, key=list(key), replace=list(told)), key | told)
 
 
 def add_use(connection: Connection, content_hash: bytes, use: Use, now: float) -> None:
@@ -143,27 +141,30 @@ def _fulfil(connection: Connection, asset: Asset, *, there: bool) -> bool:
     """Nobody need make what is made now; from now on it is kept for as long as was wished. What it took to make it
     is erased, but for what may be to be made again: of that, too, where texts are not kept. `there` is whether it
     was made before. Whether anybody wished for it."""
-    life = uses.c.keep_until - uses.c.at
+    fulfilling = _fulfilling(there, asset.text is not None)
+    return connection.execute(fulfilling, {"named": asset.content_hash, "made": asset.made_at}).rowcount > 0
+
+
+@cache
+def _fulfilling(there: bool, again: bool) -> Update:
+    made = bindparam("made", type_=Float)
     wished = uses.c.due.is_not(None) if there else uses.c.request.is_not(None)
-    again = case((uses.c.kind.in_(LASTING), uses.c.request)) if asset.text is not None else None
-    fulfilled = connection.execute(
+    return (
         update(uses)
-        .where(uses.c.content_hash == asset.content_hash, wished)
-        .values(request=again, due=None, failure=None, at=asset.made_at, keep_until=asset.made_at + life)
+        .where(uses.c.content_hash == bindparam("named"), wished)
+        .values(
+            request=case((uses.c.kind.in_(LASTING), uses.c.request)) if again else None,
+            due=None,
+            failure=None,
+            at=made,
+            keep_until=made + (uses.c.keep_until - uses.c.at),
+        )
     )
-    return fulfilled.rowcount > 0
 
 
 def renew_until(connection: Connection, content_hash: bytes) -> None:
     """Lets the asset live as long as its longest use."""
-    forever, longest = connection.execute(
-        select(func.count().filter(uses.c.keep_until.is_(None)), func.max(uses.c.keep_until)).where(
-            uses.c.content_hash == content_hash, uses.c.due.is_(None)
-        )
-    ).one()
-    connection.execute(
-        update(assets).where(assets.c.content_hash == content_hash).values(until=None if forever else longest)
-    )
+    connection.execute(_RENEW, {"named": content_hash})
 
 
 def remove_recipe(connection: Connection, recipe_hash: bytes, now: float) -> tuple[Blob, ...]:
@@ -269,6 +270,16 @@ def _blobs(connection: Connection, which: Any) -> tuple[Blob, ...]:
 def _unnamed(before: Iterable[Blob], after: Iterable[Blob]) -> tuple[Blob, ...]:
     named = {(blob.storage, blob.path) for blob in after}
     return tuple(blob for blob in before if (blob.storage, blob.path) not in named)
+
+
+def _copy(asset: int, blob: Blob) -> dict[str, Any]:
+    return {
+        "asset": asset,
+        "storage": blob.storage,
+        "path": blob.path,
+        "digest": blob.digest,
+        "until": blob.until,
+    }
 
 
 def _row(asset: Asset) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def _there(
 def _note(connection: Connection, collection: Collection, found: int | None, now: float) -> None:
     row: dict[str, object] = {"name": collection.key, "tenant": collection.tenant, "collection": collection.name}
     begun = {} if found is None else {"seeded_at": now, "found": found}
-    connection.execute(upsert(connection, collections, row | begun, key=["name"], replace=["tenant", *begun]))
+    connection.execute(upsert(connection, collections, key=["name"], replace=["tenant", *begun]), row | begun)
 
 
 _LISTED = select(

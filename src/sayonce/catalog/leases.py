@@ -61,6 +61,11 @@ _NEXT_FENCE = (
     .returning(facts.c.value)
 )
 _NEW_LEASE = insert(leases)
+_mine = (leases.c.recipe_hash == bindparam("recipe")) & (leases.c.fence == bindparam("mine"))
+_RENEWAL = update(leases).where(_mine, leases.c.failure.is_(None)).values(expires=bindparam("later"))
+_GIVE_BACK = delete(leases).where(_mine)
+_DOUBT = delete(doubts).where(doubts.c.recipe_hash == bindparam("recipe_hash"))
+_THERE = select(assets.c.content_hash).where(assets.c.recipe_hash == bindparam("recipe_hash"))
 _OLD_LEASE = delete(leases).where(leases.c.recipe_hash == bindparam("recipe_hash"))
 
 
@@ -91,9 +96,8 @@ def take_off(connection: Connection, wish: TakeOff, life: float, now: float) -> 
 
 def renew(connection: Connection, lease: Lease, life: float, now: float) -> Lease:
     """The lease with a new expiry; FenceLost where another holds it now."""
-    mine = (leases.c.recipe_hash == lease.recipe_hash) & (leases.c.fence == lease.fence)
-    renewed = connection.execute(update(leases).where(mine, leases.c.failure.is_(None)).values(expires=now + life))
-    _demand_one(connection, renewed.rowcount)
+    renewal = {"recipe": lease.recipe_hash, "mine": lease.fence, "later": now + life}
+    _demand_one(connection, connection.execute(_RENEWAL, renewal).rowcount)
     return Lease(lease.recipe_hash, lease.fence, now + life)
 
 
@@ -105,12 +109,13 @@ def land(
     locks.alone_with_recipe(connection, lease.recipe_hash)
     give_back(connection, lease)
     settle(connection, spent, now)
-    connection.execute(delete(doubts).where(doubts.c.recipe_hash == lease.recipe_hash))
-    orphans = kept.remove_variants(connection, asset.recipe_hash, asset.content_hash, now) if alone else ()
-    replaced = connection.execute(
-        select(func.count()).where(assets.c.content_hash == asset.content_hash)
-    ).scalar_one()
-    if replaced:
+    recipe = {"recipe_hash": lease.recipe_hash}
+    connection.execute(_DOUBT, recipe)
+    there = set(connection.execute(_THERE, recipe).scalars())
+    orphans: tuple[Blob, ...] = ()
+    if alone and there - {asset.content_hash}:
+        orphans = kept.remove_variants(connection, asset.recipe_hash, asset.content_hash, now)
+    if asset.content_hash in there:
         changes.append(connection, "asset", asset.content_hash.hex(), now)
     claimed = Landing(())
     if use.kind not in ("request", WISHED):
@@ -300,8 +305,8 @@ def next_fence(connection: Connection) -> int:
 
 def give_back(connection: Connection, lease: Lease) -> None:
     """Ends a lease that is still its holder's; FenceLost where it is another's."""
-    mine = (leases.c.recipe_hash == lease.recipe_hash) & (leases.c.fence == lease.fence)
-    _demand_one(connection, connection.execute(delete(leases).where(mine)).rowcount)
+    given = connection.execute(_GIVE_BACK, {"recipe": lease.recipe_hash, "mine": lease.fence})
+    _demand_one(connection, given.rowcount)
 
 
 def _demand_one(connection: Connection, rows: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, Connection, delete, exists, func, select
 
 from sayonce.catalog import assets as kept
 from sayonce.catalog import changes, locks
@@ -45,7 +45,7 @@ def attach(connection: Connection, content_hash: bytes, blob: Blob, use: Use, no
     claimed = claim(connection, content_hash, blob, use, now)
     before = _place_of(connection, content_hash, use)
     row = {"asset": key, "storage": blob.storage, "path": blob.path, "digest": blob.digest, "until": blob.until}
-    connection.execute(upsert(connection, blobs, row, key=["storage", "path"], replace=["asset", "digest", "until"]))
+    connection.execute(upsert(connection, blobs, key=["storage", "path"], replace=["asset", "digest", "until"]), row)
     kept.add_use(connection, content_hash, use, now)
     left = _leave(connection, {content_hash: key}, before)
     changed = [content_hash] if left else []
@@ -62,7 +62,7 @@ def shelve(connection: Connection, content_hash: bytes, blob: Blob) -> bool:
     if key is None:
         return False
     row = {"asset": key, "storage": blob.storage, "path": blob.path, "digest": blob.digest, "until": blob.until}
-    connection.execute(upsert(connection, blobs, row, key=["storage", "path"], replace=["asset", "digest", "until"]))
+    connection.execute(upsert(connection, blobs, key=["storage", "path"], replace=["asset", "digest", "until"]), row)
     return True
 
 
@@ -136,11 +136,7 @@ def _place_of(connection: Connection, content_hash: bytes, use: Use) -> list[tup
 
 def _renew_all(connection: Connection, names: Iterable[bytes]) -> None:
     """Lets assets live as long as their longest uses."""
-    of_it = (uses.c.content_hash == assets.c.content_hash) & uses.c.due.is_(None)
-    forever = exists().where(of_it, uses.c.keep_until.is_(None))
-    longest = select(func.max(uses.c.keep_until)).where(of_it).scalar_subquery()
-    until = case((forever, None), else_=longest)
-    connection.execute(update(assets).where(assets.c.content_hash.in_(list(names))).values(until=until))
+    connection.execute(kept.RENEWING.where(assets.c.content_hash.in_(list(names))))
 
 
 def _same(use: Use) -> ColumnElement[bool]:

@@ -66,7 +66,7 @@ def _put(connection: Connection, storage: str, path: str, data: bytes, metadata:
         "modified": now,
     }
     changed = ["data", "metadata", "size", "modified"]
-    connection.execute(upsert(connection, stored, row, key=["storage", "path"], replace=changed))
+    connection.execute(upsert(connection, stored, key=["storage", "path"], replace=changed), row)
 
 
 def _drop(connection: Connection, storage: str, path: str) -> None:

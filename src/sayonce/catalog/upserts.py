@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Executable, Table
+from sqlalchemy import Column, ColumnElement, Connection, Executable, Table
 from sqlalchemy.dialects import postgresql, sqlite
 
 _insert: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 def upsert(
-    connection: Connection, table: Table, row: Mapping[str, object], *, key: Sequence[str], replace: Sequence[str]
+    connection: Connection,
+    table: Table,
+    *,
+    key: Sequence[str],
+    replace: Sequence[str],
+    returning: Column[Any] | None = None,
 ) -> Executable:
-    """Inserts `row`, or gives the row of that key the new values of the columns in `replace`."""
-    statement = _insert[connection.dialect.name](table).values(**row)
+    """Inserts the rows that it is executed with, or gives the row of that key their values of the columns in
+    `replace`. It may be `returning` a column of each."""
+    return _upserting(connection.dialect.name, table, tuple(key), tuple(replace), returning)
+
+
+@cache  # to write one anew takes as long as to run it
+def _upserting(
+    dialect: str, table: Table, key: tuple[str, ...], replace: tuple[str, ...], returning: Column[Any] | None
+) -> Executable:
+    statement = _insert[dialect](table)
     changed = {name: statement.excluded[name] for name in replace if name not in key}
-    upserted: Executable = statement.on_conflict_do_update(index_elements=list(key), set_=changed)
-    return upserted
-
-
-def put(connection: Connection, table: Table, *, key: Sequence[str], replace: Sequence[str]) -> Executable:
-    """As `upsert`, of the rows that it is executed with."""
-    statement = _insert[connection.dialect.name](table)
-    changed = {name: statement.excluded[name] for name in replace}
-    upserted: Executable = statement.on_conflict_do_update(index_elements=list(key), set_=changed)
-    return upserted
+    upserted = statement.on_conflict_do_update(index_elements=list(key), set_=changed)
+    answering: Executable = upserted if returning is None else upserted.returning(returning)
+    return answering
 
 
 def insert_or_alter(

@@ -12,7 +12,7 @@ from sayonce.catalog import assets as kept
 from sayonce.catalog import locks
 from sayonce.catalog.records import COLLECTION, LASTING, Use, Wish
 from sayonce.catalog.tables import assets, uses
-from sayonce.catalog.upserts import put
+from sayonce.catalog.upserts import upsert
 from sayonce.speech.formats import AudioFormat
 from sayonce.speech.requests import Owner, Scope, SpeechRequest
 
@@ -31,7 +31,7 @@ def add(connection: Connection, wanted: Sequence[Wish], now: float) -> list[int 
     locks.alone_with_recipe(connection, *(wish.recipe_hash for wish in wanted))
     living = _living(connection, wanted, now)
     rows = {_key_of(wish): _row(wish, now, kept=wish.content_hash in living) for wish in wanted}
-    connection.execute(put(connection, uses, key=list(_KEY), replace=_TOLD_OF), list(rows.values()))
+    connection.execute(upsert(connection, uses, key=_KEY, replace=_TOLD_OF), list(rows.values()))
     for content_hash in {wish.content_hash for wish in wanted if living.get(wish.content_hash) is not None}:
         kept.renew_until(connection, content_hash)  # what is kept forever need not be reckoned
     ids = _ids(connection, wanted)
