@@ -13,12 +13,13 @@ import shutil
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import Connection, Engine, StaticPool, create_engine, event
@@ -42,6 +43,9 @@ _DIALECT = sqlite.dialect(paramstyle="named")
 # How long a writer waits for another process's transaction. Ours take milliseconds; past this, law 5 is better.
 _PATIENCE = 2.0
 
+# How many transactions share a commit.
+_TOGETHER = 32
+
 # How much of the file a connection holds in memory, in KB: what surveys read is not read again soon.
 _CACHE, _SURVEYS_CACHE = 16_000, 2_000
 
@@ -54,7 +58,7 @@ class SqliteDatabase(Database):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._reader = _Thread(path, "catalog-reader")
-        self._writer = _Thread(path, "catalog-writer")
+        self._writer = _Writer(path, "catalog-writer")
         self._surveyor = _Thread(path, "catalog-surveyor", _SURVEYS_CACHE)
 
     @classmethod
@@ -85,13 +89,11 @@ class SqliteDatabase(Database):
     async def _durably(
         self, durable: bool, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        def noting(connection: Connection) -> tuple[T, bool]:
-            return query(connection, *args, **kwargs), changes.grew(connection)
-
-        result, grew = await self._writer.run(lambda link: link.durably(durable, noting))
-        if grew:
+        transaction = _Transaction(durable, lambda connection: query(connection, *args, **kwargs))
+        await self._writer.commit(transaction)
+        if transaction.grew:
             self.grew()
-        return result
+        return transaction.result
 
     async def examine(self) -> Condition:
         return await asyncio.to_thread(_examined, self._path)
@@ -148,6 +150,58 @@ class _Thread:
             self._link = None
 
 
+class _Transaction(Generic[T]):
+    """What is to be done as a whole, and what came of it. What is `durable` no power cut undoes."""
+
+    result: T
+
+    def __init__(self, durable: bool, query: Callable[[Connection], T]) -> None:
+        self.durable = durable
+        self.query = query
+        self.grew = False
+        self.error: Exception | None = None
+
+    def run(self, connection: Connection) -> None:
+        """By itself."""
+        self.result, self.grew = self.query(connection), changes.grew(connection)
+
+    def run_beside(self, connection: Connection) -> None:
+        """Beside others in one commit: what it refuses to do leaves no trace, and is nothing to them."""
+        connection.exec_driver_sql("SAVEPOINT beside")
+        try:
+            self.run(connection)
+        except DBAPIError:
+            raise
+        except Exception as error:  # noqa: BLE001 - it is raised where it was asked for
+            connection.exec_driver_sql("ROLLBACK TO beside")
+            self.error = error
+        connection.exec_driver_sql("RELEASE beside")
+
+
+class _Writer(_Thread):
+    """What waits to be written while something is shares one commit: each has to wait for the disk."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        super().__init__(path, name)
+        self._waiting: deque[_Transaction[Any]] = deque()
+
+    async def commit(self, transaction: _Transaction[Any]) -> None:
+        """Returns when it is committed; raises what kept it from being."""
+        self._waiting.append(transaction)
+        try:
+            await self.run(lambda link: self._commit(link, transaction))
+        finally:
+            with suppress(ValueError):  # nobody may commit what its caller was told that it failed
+                self._waiting.remove(transaction)
+
+    def _commit(self, link: _Link, transaction: _Transaction[Any]) -> None:
+        together = [self._waiting.popleft() for _ in range(min(len(self._waiting), _TOGETHER))]
+        if together:  # else an earlier turn has taken it along
+            link.commit(together)
+        if transaction.error is not None:
+            raise transaction.error
+
+
 class _Link:
     """One open connection, with SQLAlchemy's view of it, used by one thread."""
 
@@ -195,12 +249,40 @@ class _Link:
         with self._engine.begin() as connection:
             return query(connection, *args, **kwargs)
 
-    def durably(
-        self, durable: bool, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    def commit(self, together: Sequence[_Transaction[Any]]) -> None:
+        """Runs transactions in one commit; where the database cannot, each in its own. Each is told its error."""
+        if len(together) > 1 and self._commit_beside(together):
+            return
+        for each in together:
+            each.error = None
+            try:
+                self._durably(each.durable, each.run)
+            except Exception as error:  # noqa: BLE001 - it is raised where it was asked for
+                each.error = error
+
+    def _commit_beside(self, together: Sequence[_Transaction[Any]]) -> bool:
+        """Whether that was all: what one of them cannot do is no trouble of the others, but what keeps all of them
+        from beginning is."""
+        began = False
+
+        def run(connection: Connection) -> None:
+            nonlocal began
+            began = True
+            for each in together:
+                each.run_beside(connection)
+
+        try:
+            self._durably(any(each.durable for each in together), run)
+        except (DBAPIError, sqlite3.Error) as error:
+            for each in together:
+                each.error = error
+            return not began
+        return True
+
+    def _durably(self, durable: bool, query: Callable[[Connection], None]) -> None:
         # FULL syncs the WAL at each commit; NORMAL at a checkpoint, and so may forget, but never break.
         self.driver.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-        return self.transact("BEGIN IMMEDIATE", query, *args, **kwargs)
+        self.transact("BEGIN IMMEDIATE", query)
 
     def is_orphaned(self) -> bool:
         """Whether the file was deleted or replaced: what is written here is then lost, and nobody else sees it."""

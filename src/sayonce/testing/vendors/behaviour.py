@@ -35,7 +35,8 @@ class Behaviour:
     is one of `html`, `json` (an error in JSON with 200), `empty`, `garbage`, `half` (a whole answer of half the
     audio), `cut` (the body ends before its length), `abort` (the connection breaks in the middle), `reset` (before
     the first byte) and `never`. `why` is an error's reason, and `error` its further fields, in the vendor's own
-    words; `detail` is for a vendor's own. `gate` holds an answer back in the middle."""
+    words; `detail` is for a vendor's own. `gate` holds an answer back in the middle. With `same` every text sounds the
+    same, which costs nothing to say; more than `most` at a time are refused with 429."""
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
@@ -48,6 +49,8 @@ class Behaviour:
     piece: int = 4_096  # bytes
     gate: Gate | None = None
     seconds: float | None = None  # how long the audio lasts, whatever the text
+    same: bool = False
+    most: int | None = None
     key: str | None = None  # what must be sent as the key
     further: list[str] = field(default_factory=list)  # fields that it takes beside its own
     detail: dict[str, Any] = field(default_factory=dict)

@@ -66,6 +66,8 @@ class FakeVendor(ABC):
         how = self._next()
         if how.status != 200:
             return self.error(how.status, how)
+        if how.most is not None and self.counts.running >= how.most:
+            return self.error(429, how)
         return (answering or Speaking)(self.counts, speech, how)
 
     def answer(self, told: object) -> Response:
@@ -190,7 +192,7 @@ class Speaking(Answering):
 
     def _sound(self) -> bytes:
         how, speech = self._how, self._speech
-        seed = json.dumps(dict(speech.seed), sort_keys=True)
+        seed = "" if how.same else json.dumps(dict(speech.seed), sort_keys=True)
         if how.trouble == "garbage":
             return hashlib.shake_256(seed.encode()).digest(8_000)
         sound = audio(seed, self.seconds, speech.format)
