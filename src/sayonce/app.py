@@ -17,6 +17,7 @@ from sayonce.access.loopback import is_loopback
 from sayonce.access.urls import UrlSigner
 from sayonce.batch.lines import line_of
 from sayonce.batch.queue import Queue
+from sayonce.batch.seeding import Seeding
 from sayonce.batch.speaking import Speaker
 from sayonce.cache.archive import Archive
 from sayonce.cache.cast import Cast
@@ -90,6 +91,7 @@ class Gateway:
     upkeep: Upkeep
     archive: Archive
     queue: Queue
+    seeding: Seeding
     speaker: Speaker
 
     async def flush(self) -> None:
@@ -154,6 +156,7 @@ def _joined(settings: Settings, stock: _Stock) -> Gateway:
     pilot = Pilot(ground, _terms(settings), allowance, watch, clock)
     engine = Engine(hot, shelf, finder, pilot, watch)
     speaker = Speaker(catalog, stock.cast, engine, watch.bug)
+    queue = Queue(catalog, line_of(settings, catalog.identity, speaker.speak), clock)
     gateway = Gateway(
         settings=settings,
         catalog=catalog,
@@ -176,7 +179,8 @@ def _joined(settings: Settings, stock: _Stock) -> Gateway:
         signer=UrlSigner(stock.secrets[1], clock),
         upkeep=Upkeep(catalog, shelf, stock.storages, limits_of(settings), clock),
         archive=Archive(engine, shelf, catalog, settings.turn_path, clock),
-        queue=Queue(catalog, line_of(settings, catalog.identity, speaker.speak), clock),
+        queue=queue,
+        seeding=Seeding(catalog, queue, clock, transcodes=settings.variants == "transcode"),
         speaker=speaker,
     )
     hot.stale = lambda: gateway.feed.deaf

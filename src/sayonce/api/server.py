@@ -25,7 +25,20 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from sayonce.access.loopback import refuse_open_doors
-from sayonce.api import admin, answers, audio, deepgram, elevenlabs, messages, openai, sessions, status, voice
+from sayonce.api import (
+    admin,
+    answers,
+    audio,
+    collections,
+    deepgram,
+    elevenlabs,
+    messages,
+    openai,
+    seeds,
+    sessions,
+    status,
+    voice,
+)
 from sayonce.api.desk import Desk
 from sayonce.api.lane import Lane
 from sayonce.api.lane_check import misfit
@@ -76,8 +89,11 @@ def application(gateway: Gateway, siblings: Siblings | None = None, stopping: as
     voice.hang_doors(app, gateway, desk)
     messages.hang_doors(app, gateway, desk)
     sessions.hang_doors(app, gateway, desk)
+    collections.hang_doors(app, gateway, desk)
     admin.hang_doors(app, gateway, desk)
-    status.hang_doors(app, gateway, desk, siblings, stopping or asyncio.Event())
+    stopping = stopping or asyncio.Event()
+    seeds.hang_doors(app, gateway, desk, stopping)
+    status.hang_doors(app, gateway, desk, siblings, stopping)
     app.add_exception_handler(HTTPException, _no_door)
     lobby = Lobby(app)
     if not gateway.settings.cors_origins:

@@ -90,7 +90,7 @@ class AssetDoor(Door):
         asset = await self._find(content_hash, visit)
         if asset is None:
             owners = [*await self.gateway.catalog.wished_by(content_hash), *self._unkept(content_hash)]
-            if any(_may_have(visit, owner) for owner in owners):
+            if any(may_have(visit, owner) for owner in owners):
                 return deferred.still_queued(content_hash)
             asset = await self._find(content_hash, visit)  # it may have been made between the two
         if asset is None:
@@ -100,7 +100,7 @@ class AssetDoor(Door):
 
     async def _find(self, content_hash: bytes, visit: Visit) -> Asset | None:
         asset = await self.gateway.shelf.find(content_hash)
-        return asset if asset is not None and _may_have(visit, asset.owner) else None
+        return asset if asset is not None and may_have(visit, asset.owner) else None
 
     def _unkept(self, content_hash: bytes) -> Sequence[Owner]:
         """Whose it is, where it is spoken, and yet to be kept."""
@@ -163,7 +163,8 @@ def row(asset: Asset) -> dict[str, Any]:
     }
 
 
-def _may_have(visit: Visit, owner: Owner) -> bool:
+def may_have(visit: Visit, owner: Owner) -> bool:
+    """Whether what is that owner's is for who sent this request."""
     return visit.caller.may_have(owner, visit.header("x-sayonce-user"), visit.header("x-sayonce-session"))
 
 

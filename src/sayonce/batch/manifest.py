@@ -16,6 +16,7 @@ from sayonce.speech.requests import Owner, Scope, SpeechRequest
 from sayonce.units import listed, retention
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Title = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f/]+$")]
 Names = Annotated[tuple[Name, ...], BeforeValidator(listed), Field(min_length=1, max_length=200)]
 Words = Annotated[str, StringConstraints(max_length=4096)]
 
@@ -44,6 +45,26 @@ def _retention(told: object) -> object:
     return Retention(*retention(told)) if isinstance(told, str) else told
 
 
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A row that came without a file."""
+
+    place: str
+    fields: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """Rows that came without a file."""
+
+    head: Mapping[str, object]
+    items: Sequence[Mapping[str, object]]
+
+    def __iter__(self) -> Iterator[Item]:
+        for number, fields in enumerate(self.items, 1):
+            yield Item(f"item {number}", fields)
+
+
 class Manner(BaseModel):
     """How texts are to be spoken, and for whom; `voices` and `formats` are each of them."""
 
@@ -70,7 +91,7 @@ class Manner(BaseModel):
 class Head(Manner):
     """What a manifest says of itself, and of every row that does not say otherwise."""
 
-    name: Name | None = Field(None, validation_alias=AliasChoices("name", "collection"))
+    name: Title | None = Field(None, validation_alias=AliasChoices("name", "collection"))
     keep: Annotated[Retention, BeforeValidator(_retention)] | None = None
     description: Words | None = None
 
@@ -91,15 +112,23 @@ class Text:
     order: Order
 
 
-class Manifest:
-    """A tenant's collection: its head, and its texts, which may be gone through again. `longest` is in characters."""
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Whose texts they are, how many characters one may have, and whether they may be shared with other tenants."""
 
-    def __init__(self, head: Head, rows: Rows, cast: Cast, tenant: str, longest: int) -> None:
+    tenant: str
+    longest: int
+    share: bool = True
+
+
+class Manifest:
+    """A tenant's collection: its head, and its texts, which may be gone through again."""
+
+    def __init__(self, head: Head, rows: Rows, cast: Cast, bounds: Bounds) -> None:
         self.head = head
         self._rows = rows
         self._cast = cast
-        self._tenant = tenant
-        self._longest = longest
+        self._bounds = bounds
 
     def texts(self, wrong: Callable[[str, str], None]) -> Iterator[Text]:
         """All that is to be said, in order. `wrong` is told where each row stands that cannot be said, and why."""
@@ -116,8 +145,8 @@ class Manifest:
                 sequence += 1
 
     def _orders(self, line: Line) -> Iterable[Order]:
-        if len(line.text) > self._longest:
-            raise InvalidRequest(f"The text has {len(line.text):,} characters, of {self._longest:,} at most.")
+        if len(line.text) > (longest := self._bounds.longest):
+            raise InvalidRequest(f"The text has {len(line.text):,} characters, of {longest:,} at most.")
         request = self._request(line)
         voices: Sequence[str | None] = line.voices or self.head.voices or (None,)
         for voice in voices:
@@ -142,8 +171,10 @@ class Manifest:
             instructions=chosen("instructions"),
             options=chosen("options", {}),
             variation=chosen("variation", 0),
-            owner=Owner(self._tenant, chosen("scope", Scope.TENANT), chosen("user"), chosen("session")),
+            owner=Owner(self._bounds.tenant, chosen("scope", Scope.TENANT), chosen("user"), chosen("session")),
         )
+        if request.owner.scope is Scope.SHARED and not self._bounds.share:
+            raise InvalidRequest("What this key has spoken may not be shared with other tenants.", param="scope")
         return self._cast.cleaned(request, chosen("cleaning", Cleaning.OFF))
 
 

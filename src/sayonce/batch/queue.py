@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from sayonce.batch.contract import Line
-from sayonce.cache.orders import Order
+from sayonce.cache.orders import Order, Retention
 from sayonce.catalog.catalog import Catalog
 from sayonce.catalog.records import Use, Wish
 from sayonce.errors import CatalogError
@@ -86,6 +86,14 @@ def wish_of(order: Order, now: float, use: Use | None = None) -> Wish:
         at=now,
     )
     return Wish(order.content_hash, order.recipe.hash, _request_of(order), use)
+
+
+def keep_of(wish: Wish) -> Retention:
+    """For how long what is wished for is to be kept."""
+    use = wish.use
+    if use.keep_until is None or use.at is None:
+        return Retention()
+    return Retention(use.keep_until - use.at, use.sliding is not None)
 
 
 def _request_of(order: Order) -> SpeechRequest:

@@ -4,14 +4,16 @@ and what is made is told by the assets themselves: a run that was killed, begun 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from sayonce.batch.manifest import Manifest, Text, refused
-from sayonce.batch.queue import Queue, wish_of
-from sayonce.cache.orders import Order
+from sayonce.batch.queue import Queue, keep_of, wish_of
+from sayonce.cache.cast import Cast
+from sayonce.cache.orders import Order, Steering
 from sayonce.catalog.catalog import Catalog
 from sayonce.catalog.collections import Tally, There
 from sayonce.catalog.records import COLLECTION, Collection, Use, Wish
@@ -73,7 +75,8 @@ class Seeding:
         """What a run of it would do; `heed` is told how many texts were looked at. InvalidRequest, naming each row
         that is wrong, where some are: all is said, or nothing."""
         plan, seen, wrong = Plan(), _Seen(), _Wrong()
-        for batch in _batches(manifest.texts(wrong.note)):
+        batches = _batches(manifest.texts(wrong.note))
+        while batch := await asyncio.to_thread(_next, batches):
             fresh = [text for text in batch if seen.first(text, plan)]
             there = await self._catalog.collections.there(
                 [text.order.content_hash for text in fresh], [text.order.recipe.hash for text in fresh]
@@ -82,22 +85,28 @@ class Seeding:
                 self._reckon(plan, text.order, seen, there)
             plan.items += len(batch)
             heed(plan.items)
-            await asyncio.sleep(0)
         wrong.refuse()
         if not plan.items:
             raise InvalidRequest("There is nothing in the manifest to say.", param="items", remedy="Add texts to it.")
         return plan
 
     async def begin(
-        self, collection: Collection, manifest: Manifest, plan: Plan, heed: Callable[[int], None] = lambda _: None
+        self,
+        collection: Collection,
+        manifest: Manifest,
+        plan: Plan,
+        heed: Callable[[int], None] = lambda _: None,
+        *,
+        speak: bool = True,
     ) -> None:
-        """Writes all of it down, and has what is missing spoken, whoever gets to it; `heed` is told how many were
-        written."""
-        await self._catalog.collections.note(collection, plan.kept)
+        """Writes all of it down, and has what is missing spoken, whoever gets to it; or only the former. `heed` hears
+        how many were written."""
+        await self._catalog.collections.note(collection, plan.kept if speak else None)
         seen, written = _Seen(), 0
-        for batch in _batches(manifest.texts(lambda *_: None)):
-            fresh = [text for text in batch if seen.first(text)]
-            await self._queue.wish([self._wish(collection, text) for text in fresh])
+        batches = _batches(manifest.texts(lambda *_: None))
+        while batch := await asyncio.to_thread(_next, batches):
+            wishes = [self._wish(collection, text) for text in batch if seen.first(text)]
+            await self._queue.wish(wishes if speak else [replace(wish, due=None) for wish in wishes])
             written += len(batch)
             heed(written)
 
@@ -110,18 +119,35 @@ class Seeding:
             await self._queue.line.add(ids)
             last = ids[-1]
 
+    async def revoice(self, collection: Collection, cast: Cast, voice: str) -> None:
+        """Has a collection's texts spoken in one more voice. InvalidRequest where its texts are not known any more,
+        or there is no such voice."""
+        tally = await self._catalog.collections.tally(collection)
+        await self._catalog.collections.note(collection, tally.kept)
+        seen, last = _Seen(), 0
+        while found := await self._catalog.collections.wishes(collection, last, _BATCH):
+            texts = [_in_voice(cast, wish, voice) for _, wish in found]
+            await self._queue.wish([self._wish(collection, text) for text in texts if seen.first(text)])
+            last = found[-1][0]  # what was just written down comes last, and says nothing new
+        if not last:
+            raise InvalidRequest(
+                "The texts of this collection are not kept.", param="voice", remedy="Send its manifest once more."
+            )
+
     async def stop(self, collection: Collection) -> None:
         """Lets be what is yet to be made. What flies lands."""
         while await self._catalog.collections.stop(collection, _BATCH):
             pass
 
-    async def watch(self, collection: Collection) -> AsyncIterator[Tally]:
-        """How it stands, whenever that is another than before, until nothing is left to be tried."""
-        before = None
+    async def watch(self, collection: Collection, seldom: float = math.inf) -> AsyncIterator[Tally]:
+        """How it stands, whenever that is another than before, and every `seldom` seconds, until nothing is left to
+        be tried."""
+        before, told_at = None, 0.0
         while True:
             began = time.monotonic()
             tally = await self._catalog.collections.tally(collection)
-            if tally != before:
+            if tally != before or began - told_at > seldom:
+                told_at = began
                 yield tally
             if not tally.left:
                 return
@@ -154,6 +180,15 @@ class Seeding:
             at=now,
         )
         return wish_of(text.order, now, use)
+
+
+def _in_voice(cast: Cast, wish: Wish, voice: str) -> Text:
+    """The same text in another voice, which may name another upstream: that one has its own models and options."""
+    request = replace(wish.request, voice=voice)
+    if voice.partition("/")[0] in cast.upstreams:
+        request = replace(request, upstream=None, model=None, options={})
+    order = cast.chain(request, Steering(keep=keep_of(wish))).first
+    return Text(wish.use.sequence, f"item {wish.use.sequence + 1}", wish.use.speaker, order)
 
 
 class _Seen:
@@ -199,6 +234,11 @@ class _Wrong:
         """Raises what tells of them, if there are any."""
         if self._told:
             raise refused(self._told, self._more)
+
+
+def _next(batches: Iterator[list[Text]]) -> list[Text]:
+    """Off the event loop: to make orders of a few hundred texts takes a while."""
+    return next(batches, [])
 
 
 def _batches(texts: Iterator[Text]) -> Iterator[list[Text]]:

@@ -7,10 +7,11 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from sayonce.batch.queue import keep_of
 from sayonce.cache.answers import whole
 from sayonce.cache.cast import Cast
 from sayonce.cache.engine import Engine
-from sayonce.cache.orders import Chain, Retention, Steering
+from sayonce.cache.orders import Chain, Steering
 from sayonce.catalog.catalog import Catalog
 from sayonce.catalog.records import Wish
 from sayonce.errors import CatalogError, InvalidRequest, SayonceError, StorageUnavailable
@@ -78,7 +79,7 @@ class Speaker:
         """Who was wished for, and nobody in that one's place: another's voice would be another asset."""
         request = wish.request
         names = () if request.upstream is None else (request.upstream,)
-        chain = self._cast.chain(request, Steering(keep=_retention(wish), wished=True), names)
+        chain = self._cast.chain(request, Steering(keep=keep_of(wish), wished=True), names)
         if chain.first.content_hash != wish.content_hash:
             raise InvalidRequest(
                 "By the settings of today this is another asset than the one that was wished for.",
@@ -102,10 +103,3 @@ def told(error: SayonceError) -> str:
 def _asked_for(error: SayonceError | None) -> float:
     """For how many seconds an error asks to be left alone."""
     return getattr(error, "retry_after", None) or 0.0
-
-
-def _retention(wish: Wish) -> Retention:
-    use = wish.use
-    if use.keep_until is None or use.at is None:
-        return Retention()
-    return Retention(use.keep_until - use.at, use.sliding is not None)

@@ -8,10 +8,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, case, delete, func, select, update
 
-from sayonce.catalog import placements
+from sayonce.catalog import placements, wishes
 from sayonce.catalog.database import Database
 from sayonce.catalog.leases import held
-from sayonce.catalog.records import COLLECTION, Collection, Landing
+from sayonce.catalog.records import COLLECTION, Collection, Landing, Wish
 from sayonce.catalog.tables import assets, collections, uses
 from sayonce.catalog.upserts import upsert
 from sayonce.catalog.wishes import lives
@@ -110,6 +110,11 @@ class Collections:
         """Has at most so many of what is not kept made again, by their ids after one; the ids of those. Until when
         this is done, what has failed is no failure."""
         return await self._database.write(_recall, collection, after, most, self._clock())
+
+    async def wishes(self, collection: Collection, after: int, most: int) -> Sequence[tuple[int, Wish]]:
+        """At most so many of its texts with their ids, after one: those of which it is known what it takes to make
+        them."""
+        return await self._database.survey(_wishes, collection, after, most)
 
     async def stop(self, collection: Collection, most: int) -> int:
         """Lets at most so many of what is yet to be made be; how many."""
@@ -231,6 +236,11 @@ def _recall(connection: Connection, collection: Collection, after: int, most: in
     ids = list(connection.execute(unmade).scalars())
     connection.execute(update(uses).where(uses.c.id.in_(ids)).values(due=now, failure=None))
     return ids
+
+
+def _wishes(connection: Connection, collection: Collection, after: int, most: int) -> list[tuple[int, Wish]]:
+    known = _of(collection) & uses.c.request.is_not(None) & (uses.c.id > after)
+    return wishes.those(connection, known, most)
 
 
 def _stop(connection: Connection, collection: Collection, most: int) -> int:

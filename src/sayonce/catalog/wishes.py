@@ -45,6 +45,12 @@ def find(connection: Connection, use: int, now: float) -> Wish | None:
     return None if row is None else _wish(row)
 
 
+def those(connection: Connection, which: ColumnElement[bool], most: int) -> list[tuple[int, Wish]]:
+    """At most so many of these uses, by their ids: each holds its request."""
+    rows = connection.execute(_WISHES.where(which).order_by(uses.c.id).limit(most))
+    return [(row.id, _wish(row)) for row in rows]
+
+
 def owners(connection: Connection, content_hash: bytes, now: float) -> list[Owner]:
     """For whom the asset of that content hash is yet to be made."""
     rows = connection.execute(_WISHES.where(uses.c.content_hash == content_hash, _unmade(now)))

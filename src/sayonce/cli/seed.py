@@ -25,7 +25,7 @@ from sayonce.settings import Settings
 if TYPE_CHECKING:
     from sayonce.app import Gateway
     from sayonce.batch.manifest import Manifest
-    from sayonce.batch.seeding import Plan, Seeding
+    from sayonce.batch.seeding import Plan
     from sayonce.catalog.collections import Item
 
 # How many failures, and rows that say what others say, are told to people.
@@ -83,26 +83,23 @@ def seed(
 
 
 async def _seed(settings: Settings, wanted: Wanted) -> dict[str, Any]:
+    from sayonce.api.seeds import plan_of, refuse_dear
     from sayonce.app import running  # which takes a moment to load
-    from sayonce.batch.manifest import Manifest, head_of
+    from sayonce.batch.manifest import Bounds, Manifest, head_of
     from sayonce.batch.rows import opened
-    from sayonce.batch.seeding import Seeding
 
     rows = opened(wanted.path)
     console = Console(stderr=True, highlight=False)
     async with running(settings) as gateway:
         head = head_of(rows, **wanted.given, **await _popular(gateway, wanted))
-        manifest = Manifest(head, rows, gateway.cast, wanted.tenant, settings.max_text)
-        seeding = Seeding(
-            gateway.catalog, gateway.queue, gateway.watch.now, transcodes=settings.variants == "transcode"
-        )
+        manifest = Manifest(head, rows, gateway.cast, Bounds(wanted.tenant, settings.max_text))
         with console.status("reading") as status:
-            plan = await seeding.plan(manifest, lambda n: status.update(f"reading: {n:,} texts"))
+            plan = await gateway.seeding.plan(manifest, lambda n: status.update(f"reading: {n:,} texts"))
         _print_plan(console if wanted.as_json else Console(highlight=False), plan, settings.currency)
-        _refuse_dear(plan, wanted.most, settings.currency)
+        refuse_dear(plan, wanted.most, settings.currency)
         if wanted.plan_only:
-            return _told_plan(plan, settings.currency)
-        run = _Run(gateway, seeding, Collection(wanted.tenant, head.name or wanted.path.stem), manifest, plan)
+            return plan_of(plan, settings.currency)
+        run = _Run(gateway, Collection(wanted.tenant, head.name or wanted.path.stem), manifest, plan)
         return await run.told(console)
 
 
@@ -121,11 +118,9 @@ async def _popular(gateway: Gateway, wanted: Wanted) -> dict[str, object]:
 class _Run:
     """One run, shown while it goes."""
 
-    def __init__(
-        self, gateway: Gateway, seeding: Seeding, collection: Collection, manifest: Manifest, plan: Plan
-    ) -> None:
+    def __init__(self, gateway: Gateway, collection: Collection, manifest: Manifest, plan: Plan) -> None:
         self._gateway = gateway
-        self._seeding = seeding
+        self._seeding = gateway.seeding
         self._collection = collection
         self._manifest = manifest
         self._plan = plan
@@ -224,36 +219,6 @@ def _print_plan(console: Console, plan: Plan, currency: str) -> None:
     for name, price in plan.paid.items():
         table.add_row(escape(name), f"{price.items:,}", f"{price.characters:,}", _money(price.cost, currency))
     console.print(table)
-
-
-def _refuse_dear(plan: Plan, most: float | None, currency: str) -> None:
-    if most is None or (plan.cost is not None and plan.cost <= most * MICROS):
-        return
-    raise InvalidRequest(
-        f"This costs {_money(plan.cost, currency)}, and {most:g} {currency} at most were allowed.",
-        remedy="Nothing was paid. Allow more by --max-cost, or seed less."
-        + ("" if plan.cost is not None else " A price is set by `prices` of the upstream."),
-    )
-
-
-def _told_plan(plan: Plan, currency: str) -> dict[str, Any]:
-    return {
-        "items": plan.items,
-        "kept": plan.kept,
-        "make": plan.make,
-        "same": len(plan.same),
-        "characters": plan.characters,
-        "cost": None if plan.cost is None else plan.cost / MICROS,
-        "currency": currency,
-        "by_provider": {
-            name: {
-                "texts": price.items,
-                "characters": price.characters,
-                "cost": None if price.cost is None else price.cost / MICROS,
-            }
-            for name, price in plan.paid.items()
-        },
-    }
 
 
 def _money(cost: int | None, currency: str) -> str:

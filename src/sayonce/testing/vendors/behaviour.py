@@ -35,8 +35,8 @@ class Behaviour:
     is one of `html`, `json` (an error in JSON with 200), `empty`, `garbage`, `half` (a whole answer of half the
     audio), `cut` (the body ends before its length), `abort` (the connection breaks in the middle), `reset` (before
     the first byte) and `never`. `why` is an error's reason, and `error` its further fields, in the vendor's own
-    words; `detail` is for a vendor's own. `gate` holds an answer back in the middle. With `same` every text sounds the
-    same, which costs nothing to say; more than `most` at a time are refused with 429."""
+    words; `detail` is for a vendor's own. `gate` holds an answer back in the middle. With `same` every text sounds
+    the same, which costs nothing to say; more than `most` at a time are refused with 429."""
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
