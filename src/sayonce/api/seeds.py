@@ -8,6 +8,7 @@ import json
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import FastAPI
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
@@ -201,7 +202,7 @@ async def spoken(door: Seeds, listed: Listed, voice: str | None) -> ASGIApp:
 
 def accepted(name: str, told: Mapping[str, Any]) -> answers.Bytes:
     """202: it is being spoken, and where that is told."""
-    return answers.as_json({"success": True, **told}, 202, [(b"location", f"/api/seeds/{name}".encode())])
+    return answers.as_json({"success": True, **told}, 202, [(b"location", f"/api/seeds/{quote(name)}".encode())])
 
 
 def progress(listed: Listed, tally: Tally, currency: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from sayonce.catalog.collections import Tally
 from sayonce.catalog.records import MICROS, Collection
 from sayonce.errors import InvalidRequest
 from sayonce.settings import Settings
+from sayonce.telemetry import logs
 
 if TYPE_CHECKING:
     from sayonce.app import Gateway
@@ -74,6 +75,7 @@ def seed(
     """
     given: dict[str, object] = {"name": name, "voices": voice, "formats": audio_format, "keep": keep}
     wanted = Wanted(file, tenant, popular, plan, max_cost, as_json, given)
+    logs.configure("error", "auto")  # what could not be made is told at the end
     settings = configuration.load(**({} if concurrency is None else {"queue_at_once": concurrency}))
     told = asyncio.run(_seed(settings, wanted))
     if as_json:
