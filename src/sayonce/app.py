@@ -17,6 +17,7 @@ from sayonce.access.loopback import is_loopback
 from sayonce.access.urls import UrlSigner
 from sayonce.batch.lines import line_of
 from sayonce.batch.queue import Queue
+from sayonce.batch.schedules import Clockwork, Schedule, schedules_of
 from sayonce.batch.seeding import Seeding
 from sayonce.batch.speaking import Speaker
 from sayonce.cache.archive import Archive
@@ -93,6 +94,7 @@ class Gateway:
     queue: Queue
     seeding: Seeding
     speaker: Speaker
+    clockwork: Clockwork
 
     async def flush(self) -> None:
         """Writes what was counted in memory."""
@@ -182,10 +184,19 @@ def _joined(settings: Settings, stock: _Stock) -> Gateway:
         queue=queue,
         seeding=Seeding(catalog, queue, clock, transcodes=settings.variants == "transcode"),
         speaker=speaker,
+        clockwork=Clockwork(schedules_of(settings.schedules), catalog, lambda due: _keep(gateway, due), clock),
     )
     hot.stale = lambda: gateway.feed.deaf
     _measure(gateway)
     return gateway
+
+
+async def _keep(gateway: Gateway, due: Schedule) -> None:
+    """Does what a schedule says."""
+    if due.do == "upkeep":
+        await gateway.upkeep.run()
+    else:
+        await gateway.seeding.keep(due, gateway.cast, gateway.settings.max_text)
 
 
 def _heed(change: Change, hot: HotTier, gate: Gate) -> None:

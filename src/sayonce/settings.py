@@ -202,6 +202,9 @@ class Settings(BaseSettings):
     miss_limit: Annotated[str, AfterValidator(rate_limit)] | None = Field(
         None, description="How often a tenant may have a text spoken anew, over all replicas: `100/minute; 2000/day`."
     )
+    schedules: Table = Field(
+        {}, description='What is done by the clock: a table a name, with `cron`, and `seed` or `do = "upkeep"`.'
+    )
     queue_here: bool = Field(
         True, description="Whether gateways speak what is queued in Redis, beside workers; without Redis they must."
     )

@@ -17,7 +17,7 @@ from sayonce.audio.formats import any_format_of
 from sayonce.errors import InvalidSettings, UnsupportedFormat
 
 _LIMIT = re.compile(r"[1-9]\d{0,8} ?(/|per) ?([1-9]\d{0,3} ?)?(second|minute|hour|day|month)s?")
-_TABLES = ("UPSTREAMS", "STORAGES", "VOICES", "CLEANER", "STORAGE_PRICES")
+_TABLES = ("UPSTREAMS", "STORAGES", "VOICES", "CLEANER", "STORAGE_PRICES", "SCHEDULES")
 
 
 def refused(wrong: Sequence[str], file: Path | None) -> InvalidSettings:

@@ -19,7 +19,7 @@ from sayonce.settings import Settings, config_file, load
 from sayonce.settings_table import table
 
 SECRET = "sk-never-shown"
-TABLES = {"upstreams", "storages", "voices", "cleaner", "storage_prices"}
+TABLES = {"upstreams", "storages", "voices", "cleaner", "storage_prices", "schedules"}
 
 
 def toml(text: str, path: str = "sayonce.toml") -> Path:

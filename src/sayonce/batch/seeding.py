@@ -6,12 +6,15 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from pathlib import Path
 
-from sayonce.batch.manifest import Manifest, Text, refused
+from sayonce.batch.manifest import Bounds, Manifest, Text, head_of, refused
 from sayonce.batch.queue import Queue, keep_of, wish_of
+from sayonce.batch.rows import opened
+from sayonce.batch.schedules import Schedule
 from sayonce.cache.cast import Cast
 from sayonce.cache.orders import Order, Steering
 from sayonce.catalog.catalog import Catalog
@@ -133,6 +136,32 @@ class Seeding:
             raise InvalidRequest(
                 "The texts of this collection are not kept.", param="voice", remedy="Send its manifest once more."
             )
+
+    async def keep(self, schedule: Schedule, cast: Cast, longest: int) -> None:
+        """Does what a schedule says: a manifest file is gone through anew, and of a collection what is missing is
+        spoken."""
+        assert schedule.seed is not None
+        voices = await self.popular(schedule.tenant, schedule.popular)
+        path, collection = Path(schedule.seed), Collection(schedule.tenant, schedule.seed)
+        if path.suffix and await asyncio.to_thread(path.is_file):
+            rows = await asyncio.to_thread(opened, path)
+            manifest = Manifest(head_of(rows, voices=voices), rows, cast, Bounds(schedule.tenant, longest))
+            plan = await self.plan(manifest)
+            await self.begin(Collection(schedule.tenant, manifest.head.name or path.stem), manifest, plan)
+        elif await self._catalog.collections.find(collection) is None:
+            raise InvalidRequest(f"There is no collection, nor a manifest file, '{schedule.seed}'.", param="seed")
+        for voice in voices if not path.suffix else ():
+            await self.revoice(collection, cast, voice)
+        if not path.suffix:
+            await self.again(collection)
+
+    async def popular(self, tenant: str, number: int) -> Sequence[str]:
+        """So many of the voices that a tenant's listeners have heard most, that one first, as upstream/voice."""
+        if not number:
+            return ()
+        found = (await self._catalog.statistics(tenant)).by_voice
+        heard = {name: count.hits + count.joined + count.misses for name, count in found.items()}
+        return sorted((name for name in heard if not name.endswith("/")), key=lambda name: -heard[name])[:number]
 
     async def stop(self, collection: Collection) -> None:
         """Lets be what is yet to be made. What flies lands."""

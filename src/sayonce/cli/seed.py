@@ -109,9 +109,7 @@ async def _popular(gateway: Gateway, wanted: Wanted) -> dict[str, object]:
     """The voices most listened to, where they are wanted."""
     if not wanted.popular:
         return {}
-    found = (await gateway.catalog.statistics(wanted.tenant)).by_voice
-    heard = sorted(found, key=lambda name: -(found[name].hits + found[name].joined + found[name].misses))
-    voices = [name for name in heard if not name.endswith("/")][: wanted.popular]
+    voices = await gateway.seeding.popular(wanted.tenant, wanted.popular)
     if not voices:
         raise InvalidRequest("No voice was listened to yet.", remedy="Name some with --voice.")
     return {"voices": voices}

@@ -42,7 +42,7 @@ async def _work(settings: Settings, at_once: int) -> None:
     from sayonce.batch.streams import StreamLine
 
     stop = _told_to_stop()
-    async with running(settings) as gateway, gateway.queue.tended():
+    async with running(settings) as gateway, gateway.queue.tended(), gateway.clockwork.running():
         line = gateway.queue.line
         assert isinstance(line, StreamLine)
         Console(stderr=True, highlight=False, soft_wrap=True).print(
