@@ -143,16 +143,17 @@ class Seeding:
         assert schedule.seed is not None
         voices = await self.popular(schedule.tenant, schedule.popular)
         path, collection = Path(schedule.seed), Collection(schedule.tenant, schedule.seed)
-        if path.suffix and await asyncio.to_thread(path.is_file):
+        is_file = bool(path.suffix) and await asyncio.to_thread(path.is_file)
+        if is_file:
             rows = await asyncio.to_thread(opened, path)
             manifest = Manifest(head_of(rows, voices=voices), rows, cast, Bounds(schedule.tenant, longest))
             plan = await self.plan(manifest)
             await self.begin(Collection(schedule.tenant, manifest.head.name or path.stem), manifest, plan)
         elif await self._catalog.collections.find(collection) is None:
             raise InvalidRequest(f"There is no collection, nor a manifest file, '{schedule.seed}'.", param="seed")
-        for voice in voices if not path.suffix else ():
-            await self.revoice(collection, cast, voice)
-        if not path.suffix:
+        if not is_file:
+            for voice in voices:
+                await self.revoice(collection, cast, voice)
             await self.again(collection)
 
     async def popular(self, tenant: str, number: int) -> Sequence[str]:

@@ -72,7 +72,7 @@ async def test_upkeep_is_run(make_house: MakeHouse) -> None:
     await house.speak("Kept for a minute.")
     async with nearly_three(clock, house):
         await until(lambda: _empty(house))
-    await until(lambda: not house.blobs())
+        await until(lambda: not house.blobs())
 
 
 async def test_what_cannot_be_done_keeps_no_other_from_being_done(make_house: MakeHouse) -> None:
