@@ -72,7 +72,8 @@ def process(command: list[str], url: str, core: str = SERVERS, **environment: st
 @contextmanager
 def vendor(core: str = LOAD, **how: float) -> Iterator[str]:
     """A fake vendor of its own process."""
-    options = [part for name, value in how.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    told = [(f"--{name.replace('_', '-')}", value) for name, value in how.items()]
+    options = [part for name, value in told for part in ((name,) if value is True else (name, str(value)))]
     command = ["taskset", "-c", core, sys.executable, "-m", "sayonce.testing.vendors", *options]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
