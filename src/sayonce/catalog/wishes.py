@@ -30,7 +30,18 @@ def add(connection: Connection, wanted: Sequence[Wish], now: float) -> list[int 
         return []
     locks.alone_with_recipe(connection, *(wish.recipe_hash for wish in wanted))
     living = _living(connection, wanted, now)
-    rows = {_key_of(wish): _row(wish, now, kept=wish.content_hash in living) for wish in wanted}
+    settled = _settled(connection, wanted) if living else {}
+    rows = {
+        _key_of(wish): _row(wish, now, kept=wish.content_hash in living)
+        for wish in wanted
+        if not (
+            wish.content_hash in living
+            and wish.use.keep_until is None
+            and settled.get(_key_of(wish), _NOWHERE) == wish.use.speaker
+        )
+    }
+    if not rows:
+        return [None for _ in wanted]
     connection.execute(upsert(connection, uses, key=_KEY, replace=_TOLD_OF), list(rows.values()))
     for content_hash in {wish.content_hash for wish in wanted if living.get(wish.content_hash) is not None}:
         kept.renew_until(connection, content_hash)  # what is kept forever need not be reckoned
@@ -96,6 +107,7 @@ def _living(connection: Connection, wanted: Sequence[Wish], now: float) -> dict[
 
 
 _Key: TypeAlias = tuple[bytes, str, str, int]
+_NOWHERE = object()
 _KEY = ("content_hash", "kind", "name", "sequence")
 _TOLD_OF = ["speaker", "at", "keep_until", "sliding", "pinned", "request", "due", "failure"]
 
@@ -128,6 +140,16 @@ def _end_moved(connection: Connection, ids: Mapping[_Key, int], rows: Iterable[_
     moved = [use for key, use in ids.items() if key[3] not in places.get((*key[:3], 0), {key[3]})]
     if moved:
         connection.execute(delete(uses).where(uses.c.id.in_(moved)))
+
+
+def _settled(connection: Connection, wanted: Sequence[Wish]) -> dict[_Key, str | None]:
+    """The speakers of those of their uses that stand there already, keep what is made forever, and are to be made by
+    nobody."""
+    names = {wish.content_hash for wish in wanted}
+    columns = [uses.c[name] for name in _KEY]
+    stands = uses.c.content_hash.in_(names) & uses.c.due.is_(None) & uses.c.keep_until.is_(None)
+    rows = connection.execute(select(*columns, uses.c.speaker).where(stands))
+    return {tuple(row[:-1]): row[-1] for row in rows}
 
 
 def _ids(connection: Connection, wanted: Sequence[Wish]) -> dict[_Key, int]:
