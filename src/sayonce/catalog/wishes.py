@@ -31,15 +31,12 @@ def add(connection: Connection, wanted: Sequence[Wish], now: float) -> list[int 
     locks.alone_with_recipe(connection, *(wish.recipe_hash for wish in wanted))
     living = _living(connection, wanted, now)
     settled = _settled(connection, wanted) if living else {}
-    rows = {
-        _key_of(wish): _row(wish, now, kept=wish.content_hash in living)
-        for wish in wanted
-        if not (
-            wish.content_hash in living
-            and wish.use.keep_until is None
-            and settled.get(_key_of(wish), _NOWHERE) == wish.use.speaker
-        )
-    }
+
+    def stands(wish: Wish) -> bool:
+        forever = wish.content_hash in living and wish.use.keep_until is None
+        return forever and settled.get(_key_of(wish), _NOWHERE) == wish.use.speaker
+
+    rows = {_key_of(wish): _row(wish, now, kept=wish.content_hash in living) for wish in wanted if not stands(wish)}
     if not rows:
         return [None for _ in wanted]
     connection.execute(upsert(connection, uses, key=_KEY, replace=_TOLD_OF), list(rows.values()))
