@@ -97,7 +97,7 @@ def _tables(size: int) -> Iterator[tuple[str, list[str], Iterator[tuple[Any, ...
     now = time.time()
     yield "assets", _ASSETS, (_asset(n, now) for n in range(size))
     yield "blobs", _BLOBS, ((n + 1, "local", f"bench/{n}.mp3", _name(n), None) for n in range(size))
-    reasons = ((_name(n), "request", "", 0, None, now, _until(n, now), None, False, *[None] * 3) for n in range(size))
+    reasons = ((_name(n), "request", "", 0, None, now, _until(n, now), None, False, *[None] * 5) for n in range(size))
     yield "uses", _USES, reasons
 
 

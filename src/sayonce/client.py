@@ -3,13 +3,17 @@
 async with Client("http://127.0.0.1:8700", key="sayonce_…") as say:      # over HTTP
 async with EmbeddedClient() as say:                                        # in this process
     spoken = await say.speech("Hello.", voice="nova")
+
+with SyncClient("http://127.0.0.1:8700") as say:                         # and either without awaiting
+    spoken = say.speech("Hello.", voice="nova")
 """
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -21,6 +25,7 @@ from sayonce.audio.formats import any_format_of
 from sayonce.cache.answers import Live, whole
 from sayonce.cache.orders import Chain, Steering
 from sayonce.errors import GatewayRefused, ProviderUnavailable, SayonceError
+from sayonce.portal import Portal
 from sayonce.settings import Settings, load
 from sayonce.speech.canonical import Json
 from sayonce.speech.requests import Owner, Scope, SpeechRequest
@@ -62,24 +67,24 @@ class Speaker(ABC):
 
     async def speech(self, text: str, **manner: Any) -> Spoken:
         """The audio of a text, all of it. The keywords are Manner's."""
-        pieces: list[bytes] = []
         heard, stream = await self._say(text, Manner(**manner))
-        async for piece in stream:
-            pieces.append(piece)
+        async with aclosing(stream):
+            pieces = [piece async for piece in stream]
         return Spoken(b"".join(pieces), heard.outcome, heard.provider, heard.content_hash)
 
-    async def stream(self, text: str, **manner: Any) -> AsyncIterator[bytes]:
-        """The audio of a text as it comes. The keywords are Manner's."""
+    async def stream(self, text: str, **manner: Any) -> AsyncGenerator[bytes, None]:
+        """The audio of a text as it comes. The keywords are Manner's. Closed early, it hears no more of it."""
         _, stream = await self._say(text, Manner(**manner))
-        async for piece in stream:
-            yield piece
+        async with aclosing(stream):
+            async for piece in stream:
+                yield piece
 
     @abstractmethod
     async def statistics(self) -> Mapping[str, Any]:
         """What is kept, and what it saved."""
 
     @abstractmethod
-    async def _say(self, text: str, manner: Manner) -> tuple[Spoken, AsyncIterator[bytes]]:
+    async def _say(self, text: str, manner: Manner) -> tuple[Spoken, AsyncGenerator[bytes, None]]:
         """Where it comes from (without its audio), and its audio as it comes."""
 
     @abstractmethod
@@ -105,7 +110,10 @@ class Client(Speaker):
         self._http = httpx.AsyncClient(base_url=base_url, headers=headers, timeout=timeout)
 
     async def statistics(self) -> Mapping[str, Any]:
-        response = await self._http.get("/api/cache-stats")
+        try:
+            response = await self._http.get("/api/cache-stats")
+        except httpx.HTTPError as error:
+            raise _unreachable(error) from error
         await _refuse_error(response)
         stats: Mapping[str, Any] = response.json()["stats"]
         return stats
@@ -113,7 +121,7 @@ class Client(Speaker):
     async def aclose(self) -> None:
         await self._http.aclose()
 
-    async def _say(self, text: str, manner: Manner) -> tuple[Spoken, AsyncIterator[bytes]]:
+    async def _say(self, text: str, manner: Manner) -> tuple[Spoken, AsyncGenerator[bytes, None]]:
         request = self._http.build_request(
             "POST", "/v1/audio/speech", json=_body(text, manner), headers=_cache_control(manner)
         )
@@ -132,13 +140,15 @@ class EmbeddedClient(Speaker):
     def __init__(self, settings: Settings | None = None) -> None:
         self._settings = settings
         self._stack = AsyncExitStack()
+        self._starting = asyncio.Lock()
         self._gateway: Gateway | None = None
 
     async def gateway(self) -> Gateway:
         """The gateway's parts, started at first use."""
-        if self._gateway is None:
-            self._gateway = await self._stack.enter_async_context(running(self._settings or load()))
-        return self._gateway
+        async with self._starting:
+            if self._gateway is None:
+                self._gateway = await self._stack.enter_async_context(running(self._settings or load()))
+            return self._gateway
 
     async def statistics(self) -> Mapping[str, Any]:
         from sayonce.api.status import told
@@ -150,14 +160,63 @@ class EmbeddedClient(Speaker):
     async def aclose(self) -> None:
         await self._stack.aclose()
 
-    async def _say(self, text: str, manner: Manner) -> tuple[Spoken, AsyncIterator[bytes]]:
+    async def _say(self, text: str, manner: Manner) -> tuple[Spoken, AsyncGenerator[bytes, None]]:
         gateway = await self.gateway()
         answer = await gateway.engine.say(chain_of(gateway, text, manner))
         order = answer.order
         heard = Spoken(b"", answer.outcome, order.provider.upstream.name, order.content_hash.hex())
         if isinstance(answer, Live):
-            return heard, answer.pieces()
+            return heard, _heard(answer.pieces())
         return heard, _one((await whole(answer)).data)
+
+
+class SyncSpeaker:
+    """The calls of a client, for who does not await: the same keywords, answers and errors, from any number of
+    threads at once. ClientMisused where an event loop runs in the calling thread, and once it is closed."""
+
+    def __init__(self, speaker: Speaker) -> None:
+        self._speaker = speaker
+        self._portal = Portal()
+
+    def speech(self, text: str, **manner: Any) -> Spoken:
+        """The audio of a text, all of it. The keywords are Manner's."""
+        return self._portal.run(self._speaker.speech, text, **manner)
+
+    def stream(self, text: str, **manner: Any) -> Iterator[bytes]:
+        """The audio of a text as it comes. The keywords are Manner's. Closed early, it hears no more of it."""
+        return self._portal.iterate(self._speaker.stream(text, **manner))
+
+    def statistics(self) -> Mapping[str, Any]:
+        """What is kept, and what it saved."""
+        return self._portal.run(self._speaker.statistics)
+
+    def close(self) -> None:
+        """Frees what it holds. Calls that are under way in other threads end as ClientMisused."""
+        self._portal.close(self._speaker.aclose)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class SyncClient(SyncSpeaker):
+    """A gateway's client over HTTP, for who does not await."""
+
+    def __init__(
+        self, base_url: str = "http://127.0.0.1:8700", *, key: str | None = None, timeout: float = 300
+    ) -> None:
+        super().__init__(Client(base_url, key=key, timeout=timeout))
+
+
+class SyncEmbeddedClient(SyncSpeaker):
+    """A gateway in this process, for who does not await."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        super().__init__(EmbeddedClient(settings))
 
 
 def chain_of(gateway: Gateway, text: str, manner: Manner) -> Chain:
@@ -208,7 +267,7 @@ def _cache_control(manner: Manner) -> dict[str, str]:
     return {"cache-control": said} if said else {}
 
 
-async def _pieces(response: httpx.Response) -> AsyncIterator[bytes]:
+async def _pieces(response: httpx.Response) -> AsyncGenerator[bytes, None]:
     try:
         async for piece in response.aiter_raw():
             yield piece
@@ -218,7 +277,12 @@ async def _pieces(response: httpx.Response) -> AsyncIterator[bytes]:
         await response.aclose()
 
 
-async def _one(data: bytes) -> AsyncIterator[bytes]:
+async def _heard(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    async for piece in pieces:
+        yield piece
+
+
+async def _one(data: bytes) -> AsyncGenerator[bytes, None]:
     yield data
 
 

@@ -45,6 +45,7 @@
     ├── ClusterError                  carries `backend`: where replicas meet
     │   └── ClusterUnavailable        unreachable, too slow, or it has forgotten
     └── SetupError
+        ├── ClientMisused             a client that does not await: closed, forked, or called where it would block
         ├── InvalidSettings           a setting is wrong
         └── MissingExtra              an optional part is not installed; names the extra
 
@@ -346,6 +347,10 @@ class ClusterUnavailable(ClusterError):
 
 class SetupError(SayonceError):
     code = "setup_error"
+
+
+class ClientMisused(SetupError):
+    code = "client_misused"
 
 
 class InvalidSettings(SetupError):

@@ -72,23 +72,28 @@ async def test_the_readmes_curl_python_and_commands(tmp_path: Path, monkeypatch:
     assert "sayonce_" in told[4]
 
 
-async def test_the_readmes_embedded_client(tmp_path: Path) -> None:
-    [embedded] = [block for block in fenced("python") if "EmbeddedClient" in block]
+async def test_the_readmes_embedded_clients(tmp_path: Path) -> None:
+    embedded, threaded = [block for block in fenced("python") if "EmbeddedClient" in block]
     told = await run(sys.executable, "-c", embedded, cwd=tmp_path, env=local(tmp_path / "data"))
     assert told.startswith("miss ")
+    told = await run(sys.executable, "-c", threaded, cwd=tmp_path, env=local(tmp_path / "data"))
+    assert sum(map(int, told.split())) > 3_000
 
 
 async def test_the_examples(tmp_path: Path) -> None:
     async with serving_process(tmp_path / "data", "", OPENAI_BASE_URL="", OPENAI_API_KEY="") as server:
         told = await run(
-            *(sys.executable, str(ROOT / "examples" / "openai_client.py"), server.url),
+            *(sys.executable, example("openai_client"), server.url),
             cwd=tmp_path,
             env=local(tmp_path),
         )
         assert [line.split()[0] for line in told.splitlines()] == ["miss", "hit", "miss"]
-    told = await run(
-        sys.executable, str(ROOT / "examples" / "embedded.py"), cwd=tmp_path, env=local(tmp_path / "two")
-    )
+        told = await run(sys.executable, example("sync"), server.url, cwd=tmp_path, env=local(tmp_path))
+        assert [line.split()[0] for line in told.splitlines()] == ["hit", "hit", "heard", "kept"]
+    told = await run(sys.executable, example("sync"), cwd=tmp_path, env=local(tmp_path / "three"))
+    assert told.splitlines()[-1] == "kept 2 clips"
+    assert told.startswith("miss ")
+    told = await run(sys.executable, example("embedded"), cwd=tmp_path, env=local(tmp_path / "two"))
     assert [line.split()[0] for line in told.splitlines()] == ["miss", "hit"]
 
 
