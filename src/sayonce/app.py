@@ -23,6 +23,7 @@ from sayonce.batch.speaking import Speaker
 from sayonce.cache.archive import Archive
 from sayonce.cache.cast import Cast
 from sayonce.cache.engine import Engine
+from sayonce.cache.figures import CensusTaker
 from sayonce.cache.finder import Finder
 from sayonce.cache.hot import HotTier
 from sayonce.cache.pilot import Ground, Pilot, Terms
@@ -95,6 +96,7 @@ class Gateway:
     seeding: Seeding
     speaker: Speaker
     clockwork: Clockwork
+    figures: CensusTaker
 
     async def flush(self) -> None:
         """Writes what was counted in memory."""
@@ -185,6 +187,7 @@ def _joined(settings: Settings, stock: _Stock) -> Gateway:
         seeding=Seeding(catalog, queue, clock, transcodes=settings.variants == "transcode"),
         speaker=speaker,
         clockwork=Clockwork(schedules_of(settings.schedules), catalog, lambda due: _keep(gateway, due), clock),
+        figures=CensusTaker(catalog, lambda: tally.flush(catalog), time.monotonic, clock),
     )
     hot.stale = lambda: gateway.feed.deaf
     _measure(gateway)

@@ -151,11 +151,9 @@ class EmbeddedClient(Speaker):
             return self._gateway
 
     async def statistics(self) -> Mapping[str, Any]:
-        from sayonce.api.status import told
+        from sayonce.api.figures import told
 
-        gateway = await self.gateway()
-        await gateway.flush()
-        return told(await gateway.catalog.statistics(), gateway.settings)
+        return await told(await self.gateway(), None, lambda owner: owner.tenant == "default")
 
     async def aclose(self) -> None:
         await self._stack.aclose()

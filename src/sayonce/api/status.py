@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict
 from typing import Any, ClassVar
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope
 
 from sayonce.access.callers import Role
-from sayonce.api import answers
+from sayonce.api import answers, figures
 from sayonce.api.answers import Bytes
-from sayonce.api.costs import storing, units
 from sayonce.api.desk import Desk, Visit
 from sayonce.api.door import Door, hang
 from sayonce.app import VERSION, Gateway
-from sayonce.catalog.records import Statistics, UsageCount
 from sayonce.errors import AccessError, CatalogError, Forbidden, StorageError
 from sayonce.providers.breaker import State
-from sayonce.settings import Settings
 from sayonce.telemetry.siblings import Siblings
 
 
@@ -96,13 +92,13 @@ class StatisticsDoor(Door):
 
     async def answer(self, scope: Scope, receive: Receive) -> ASGIApp:
         visit = await self._visit(scope)
-        admin = Role.ADMIN in visit.caller.roles
-        await self.gateway.flush()
-        found = await self.gateway.catalog.statistics(None if admin else visit.caller.tenant.id)
-        stats = told(found, self.gateway.settings)
-        stats["by_tenant"] = {name: counted(count) for name, count in found.by_tenant.items()}
+        caller, admin = visit.caller, Role.ADMIN in visit.caller.roles
+        stats = await figures.told(
+            self.gateway, None if admin else caller.tenant.id, lambda owner: caller.may_have(owner, None, None)
+        )
         if admin:
             stats["memory"] = {"entries": self.gateway.hot.entries, "bytes": self.gateway.hot.weight}
+            stats["by_tier"] = {"memory": stats["memory"], **stats["by_tier"]}
             stats["flights"] = self.gateway.engine.flying
         return answers.as_json({"success": True, "stats": stats})
 
@@ -130,29 +126,6 @@ class MetricsDoor(Door):
         return Bytes(200, [(b"content-type", kind.encode()), (b"content-length", b"%d" % len(page))], page)
 
 
-def told(found: Statistics, settings: Settings) -> dict[str, Any]:
-    """Statistics as doors and commands tell them."""
-    return {
-        "entries": found.assets,
-        "bytes": found.bytes,
-        "seconds": round(found.duration, 3),
-        "currency": settings.currency,
-        **counted(found.count),
-        **storing(found.by_storage, settings, found.count.saved_micros),
-        "by_upstream": {name: counted(count) for name, count in found.by_upstream.items()},
-        "by_voice": {name: counted(count) for name, count in found.by_voice.items()},
-        "by_day": {day: counted(count) for day, count in found.by_day.items()},
-    }
-
-
-def counted(count: UsageCount) -> dict[str, Any]:
-    """A count with what it makes: money in units, too, and the rate of hits."""
-    answered = count.hits + count.joined + count.misses + count.bypassed
-    rate = (count.hits + count.joined) / answered if answered else 0.0
-    spent, saved = units(count.spent_micros), units(count.saved_micros)
-    return {**asdict(count), "spent": spent, "saved": saved, "hit_rate": round(rate, 4)}
-
-
 def health() -> None:
     """Whether the process lives."""
 
@@ -162,7 +135,8 @@ def ready() -> None:
 
 
 def cache_stats() -> None:
-    """Entries, bytes, hits, misses, spent and saved; what storing costs a month, and what is left of the savings."""
+    """Entries, bytes, hits, misses, spent and saved; the most used entries; what storing costs a month, and what is
+    left of the savings. Of many entries they are counted now and then: `as_of` tells when."""
 
 
 def metrics() -> None:

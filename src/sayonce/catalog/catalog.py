@@ -21,6 +21,7 @@ from sayonce.catalog import (
     usage,
     wishes,
 )
+from sayonce.catalog.census import Censuses, census_of
 from sayonce.catalog.collections import Collections
 from sayonce.catalog.database import Database
 from sayonce.catalog.records import (
@@ -64,6 +65,8 @@ class Catalog:
         #: The bytes of blobs whose storage is this database.
         self.bytes = StoredBytes(database, clock)
         self.collections = Collections(database, clock)
+        #: What is kept and used, counted.
+        self.censuses = Censuses(database, clock)
 
     # ── assets ───────────────────────────────────────────────────────────────────────────────────
 
@@ -326,7 +329,7 @@ class Catalog:
 
     async def statistics(self, tenant: str | None = None) -> Statistics:
         """What is kept and counted, of one tenant or of all."""
-        return await self._database.survey(usage.statistics, tenant)
+        return census_of(await self.censuses.count()).of(tenant)
 
     async def newest_change(self) -> int:
         """The change log's newest number; 0 where it is empty."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from sayonce.speech.chunks import Mark
@@ -303,19 +303,40 @@ class Holding:
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """What the catalog holds and has counted, of one tenant or of all."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """How an asset is used. `text` is None where texts are not kept; `used_at` is when its last use was counted."""
 
-    assets: int
-    bytes: int
+    content_hash: bytes
+    owner: Owner
+    upstream: str
+    voice: str | None
+    text: str | None
+    size: int
     duration: float
-    count: UsageCount
-    by_upstream: Mapping[str, UsageCount]
-    by_voice: Mapping[str, UsageCount]  # upstream/voice
-    by_day: Mapping[str, UsageCount]  # 2026-11-21, in UTC
-    by_tenant: Mapping[str, UsageCount]
-    by_storage: Mapping[str, Holding]
+    hits: int
+    used_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics:
+    """What the catalog holds and has counted, of one tenant or of all. `hits` are those of what is kept, `heard` the
+    seconds of speech that they were; `expired` is what upkeep will remove; `most_used` names the ids of entries."""
+
+    assets: int = 0
+    bytes: int = 0
+    duration: float = 0.0
+    hits: int = 0
+    heard: float = 0.0
+    expired: int = 0
+    pinned: int = 0
+    most_used: tuple[int, ...] = ()
+    count: UsageCount = field(default_factory=UsageCount)
+    by_upstream: Mapping[str, UsageCount] = field(default_factory=dict)
+    by_voice: Mapping[str, UsageCount] = field(default_factory=dict)  # upstream/voice
+    by_day: Mapping[str, UsageCount] = field(default_factory=dict)  # 2026-11-21, in UTC
+    by_tenant: Mapping[str, UsageCount] = field(default_factory=dict)
+    by_storage: Mapping[str, Holding] = field(default_factory=dict)
 
 
 def alone_with(asset: Asset, who: str) -> TakeOff:
