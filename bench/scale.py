@@ -44,7 +44,7 @@ def run() -> str:
     """The tables, in Markdown."""
     with tempfile.TemporaryDirectory() as folder, postgres_server() as server, vendor() as upstream:
         catalogs = {
-            (engine, size): _filled(engine, size, Path(folder), server)
+            (engine, size): filled(engine, size, Path(folder), server)
             for engine in ("SQLite", "PostgreSQL")
             for size in SIZES
         }
@@ -61,7 +61,7 @@ def run() -> str:
 # ── catalogs ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _filled(engine: str, size: int, folder: Path, server: PostgresServer) -> str:
+def filled(engine: str, size: int, folder: Path, server: PostgresServer) -> str:
     """A catalog's address, with so many assets, each with a blob and a use; a tenth of them is over in an hour."""
     url = f"sqlite:///{folder}/{size}.db" if engine == "SQLite" else server.url(server.create())
     asyncio.run(_migrated(url))
@@ -104,7 +104,7 @@ def _tables(size: int) -> Iterator[tuple[str, list[str], Iterator[tuple[Any, ...
 def _asset(n: int, now: float) -> tuple[Any, ...]:
     name, text = _name(n), f"Sentence number {n}, as long as most of them are."
     said = ("default", "tenant", None, "bench", "m", f"voice {n % 7}", None, text, len(text))
-    kept = (30_000, name, 3.7, 24_000, None, False, "", now, _until(n, now), now, 0, 15)
+    kept = (30_000, name, 3.7, 24_000, None, False, "", now, _until(n, now), now, n * 7_919 % 997, 15)
     return (n + 1, name, name, "mp3/mp3/-/-", *said, *kept)
 
 
@@ -180,7 +180,7 @@ async def _asked(fetch: Callable[[bytes], Awaitable[object]]) -> float:
 
 
 @contextmanager
-def _gateway(url: str, folder: Path, upstream: str, **settings: str) -> Iterator[tuple[str, float, psutil.Process]]:
+def gateway(url: str, folder: Path, upstream: str, **settings: str) -> Iterator[tuple[str, float, psutil.Process]]:
     """A gateway on that catalog: its address, how long it took to answer, and its process."""
     port = free_port()
     own = {
@@ -218,7 +218,7 @@ def _starts(catalogs: dict[tuple[str, int], str], folder: Path, upstream: str) -
         for engine in ("SQLite", "PostgreSQL"):
             took, resident = [], []
             for _ in range(3):
-                with _gateway(catalogs[engine, size], folder, upstream) as (address, seconds, process):
+                with gateway(catalogs[engine, size], folder, upstream) as (address, seconds, process):
                     with httpx.Client() as http:
                         for n in range(300):
                             http.post(f"{address}/v1/audio/speech", json=BODY | {"input": f"Number {n}."})
@@ -243,7 +243,7 @@ def _upkeep(catalogs: dict[tuple[str, int], str], folder: Path, upstream: str) -
 
 
 def _upkeep_of(engine: str, url: str, folder: Path, upstream: str) -> str:
-    with _gateway(url, folder, upstream, SAYONCE_MEMORY="0", SAYONCE_SWEEP_MOST="0") as (address, _, _):
+    with gateway(url, folder, upstream, SAYONCE_MEMORY="0", SAYONCE_SWEEP_MOST="0") as (address, _, _):
         speech = f"{address}/v1/audio/speech"
         warm(speech, None)
         without = [load(speech, BODY, connections=4, seconds=2).median for _ in range(ROUNDS)]

@@ -72,6 +72,9 @@ class CensusTaker:
             _log.warning("figures.uncounted", error=error.code)
             self._trouble = error
             self._good_until = self._clock() + min(_PATIENCE, self._worth)
+        except BaseException:  # who asked has left: nobody else is told of that try
+            self._began = float("-inf")
+            raise
         else:
             self._latest, self._trouble = Figures(census, as_of), None
             self._good_until = self._began if census.rows < _LITTLE else self._clock() + self._worth
