@@ -44,7 +44,7 @@ def _print_sums(console: Console, found: Mapping[str, Any]) -> None:
     console.print(
         f"hit rate [bold]{found['hit_rate']:.1%}[/], {found['average_hits']:,.1f} hits a clip; saved "
         f"[bold green]{found['saved']:.4f} {found['currency']}[/] and {found['saved_seconds'] / 60:,.1f} minutes of "
-        f"speaking, spent {found['spent']:.4f}"
+        "speaking"
     )
 
 
