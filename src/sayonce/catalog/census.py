@@ -177,8 +177,11 @@ def _used_by(what: Any) -> Select[Any]:
     return select(usage.c.tenant, what, func.count(), *sums).group_by(usage.c.tenant, what)
 
 
+def _named(ids: Sequence[int]) -> Select[Any]:
+    return select(assets).where(assets.c.id.in_(ids)).order_by(assets.c.hits.desc(), assets.c.id)
+
+
 def _entries(connection: Connection, ids: Sequence[int]) -> Sequence[Entry]:
-    named = select(assets).where(assets.c.id.in_(ids)).order_by(assets.c.hits.desc(), assets.c.id)
     return [
         Entry(
             content_hash=row.content_hash,
@@ -191,7 +194,7 @@ def _entries(connection: Connection, ids: Sequence[int]) -> Sequence[Entry]:
             hits=row.hits,
             used_at=row.used_at,
         )
-        for row in connection.execute(named)
+        for row in connection.execute(_named(ids))
     ]
 
 
