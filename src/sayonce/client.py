@@ -151,9 +151,9 @@ class EmbeddedClient(Speaker):
             return self._gateway
 
     async def statistics(self) -> Mapping[str, Any]:
-        from sayonce.api.figures import told
+        from sayonce.api.figures import Telling
 
-        return await told(await self.gateway(), None, lambda owner: owner.tenant == "default")
+        return await Telling(await self.gateway()).of(None, lambda owner: owner.tenant == "default")
 
     async def aclose(self) -> None:
         await self._stack.aclose()

@@ -19,10 +19,11 @@ T = TypeVar("T")
 
 
 class Stream:
-    """Numbers for ever; knows whether it was closed."""
+    """Numbers for ever; knows whether it was closed, which it may be held back from."""
 
     def __init__(self) -> None:
-        self.closed = threading.Event()
+        self.closed, self.may_close = threading.Event(), threading.Event()
+        self.may_close.set()
 
     async def numbers(self) -> AsyncGenerator[int, None]:
         try:
@@ -32,6 +33,7 @@ class Stream:
                 number += 1
                 await asyncio.sleep(0)
         finally:
+            await asyncio.to_thread(self.may_close.wait, 10)
             self.closed.set()
 
 
@@ -69,8 +71,11 @@ async def test_garbage_in_a_thread_with_a_loop_closes_its_stream_without_waiting
     portal, stream = Portal(), Stream()
     reading = await asyncio.to_thread(portal.iterate, stream.numbers())
     assert await asyncio.to_thread(next, reading) == 0
+    stream.may_close.clear()
     del reading
     gc.collect()
+    assert not stream.closed.is_set()
+    stream.may_close.set()
     await until(stream.closed.is_set)
     portal.close(nothing)
 
@@ -114,16 +119,21 @@ def test_an_interrupted_stream_is_closed_when_its_step_has_ended() -> None:
 
 
 def test_calls_under_way_end_when_it_is_closed_and_none_begins_after() -> None:
-    portal, begun = Portal(), threading.Event()
+    portal, begun, torn = Portal(), threading.Event(), asyncio.Event()
 
-    async def for_ever() -> None:
+    async def talk() -> None:
         begun.set()
-        await asyncio.Event().wait()
+        await torn.wait()
+        raise ConnectionError("it was torn")
+
+    async def tear() -> None:
+        torn.set()
+        await asyncio.sleep(0.01)
 
     with ThreadPoolExecutor(1) as other:
-        waiting = other.submit(portal.run, for_ever)
+        waiting = other.submit(portal.run, talk)
         assert begun.wait(10)
-        portal.close(nothing)
+        portal.close(tear)
         with pytest.raises(ClientMisused, match="closed"):
             waiting.result(10)
     portal.close(nothing)

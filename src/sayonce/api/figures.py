@@ -2,32 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from sayonce.api.costs import storing, units
 from sayonce.app import Gateway
+from sayonce.catalog.census import Census
 from sayonce.catalog.records import Entry, Holding, Statistics, UsageCount
 from sayonce.errors import CatalogError
 from sayonce.speech.requests import Owner
 
 
-async def told(gateway: Gateway, tenant: str | None, may: Callable[[Owner], bool]) -> dict[str, Any]:
-    """The figures of a tenant, or of all; with the texts of the most used entries that whoever asks `may` have."""
-    figures = await gateway.figures.latest()
-    found = figures.census.of(tenant)
-    return {
-        **_sums(found, gateway),
-        "by_upstream": _counts(found.by_upstream),
-        "by_voice": _counts(found.by_voice),
-        "by_day": _counts(found.by_day),
-        "by_tenant": _counts(found.by_tenant),
-        "by_tier": _tiers(found.by_storage, gateway),
-        "most_used": await _most_used(found, gateway, may),
-        "as_of": figures.as_of,
-        "stale": None if figures.trouble is None else figures.trouble.code,
-    }
+class Telling:
+    """Tells figures, and prepares what it tells of a census once."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._census: Census | None = None
+        # By tenant; None is all. Of the most used entries with what was forgotten when they were read.
+        self._sums: dict[str | None, dict[str, Any]] = {}
+        self._entries: dict[str | None, tuple[int, Sequence[Entry]]] = {}
+
+    async def of(self, tenant: str | None, may: Callable[[Owner], bool]) -> dict[str, Any]:
+        """Those of a tenant, or of all; with the texts of the most used entries that whoever asks `may` have."""
+        figures = await self._gateway.figures.latest()
+        if figures.census is not self._census:
+            self._census = figures.census
+            self._sums.clear()
+            self._entries.clear()
+        found = figures.census.of(tenant)
+        if tenant not in self._sums:
+            self._sums[tenant] = _sums(found, self._gateway)
+        return {
+            **self._sums[tenant],
+            "most_used": [_entry(entry, may(entry.owner)) for entry in await self._most_used(tenant, found)],
+            "as_of": figures.as_of,
+            "stale": None if figures.trouble is None else figures.trouble.code,
+        }
+
+    async def _most_used(self, tenant: str | None, found: Statistics) -> Sequence[Entry]:
+        """Without what was deleted since they were ranked: what memory must forget, this must, too."""
+        hot, known = self._gateway.hot, self._entries.get(tenant)
+        if known is not None and known[0] == hot.epoch and not hot.stale():
+            return known[1]
+        epoch, census = hot.epoch, self._census
+        try:
+            entries = await self._gateway.catalog.censuses.entries(found.most_used)
+        except CatalogError:
+            return ()
+        if census is self._census:
+            self._entries[tenant] = epoch, entries
+        return entries
 
 
 def _sums(found: Statistics, gateway: Gateway) -> dict[str, Any]:
@@ -43,6 +69,11 @@ def _sums(found: Statistics, gateway: Gateway) -> dict[str, Any]:
         "saved_seconds": round(found.heard, 3),
         "expired": found.expired,
         "pinned": found.pinned,
+        "by_upstream": _counts(found.by_upstream),
+        "by_voice": _counts(found.by_voice),
+        "by_day": _counts(found.by_day),
+        "by_tenant": _counts(found.by_tenant),
+        "by_tier": _tiers(found.by_storage, gateway),
     }
 
 
@@ -67,15 +98,6 @@ def _tiers(held: Mapping[str, Holding], gateway: Gateway) -> dict[str, dict[str,
         tier["entries"] += holding.blobs
         tier["bytes"] += holding.bytes
     return tiers
-
-
-async def _most_used(found: Statistics, gateway: Gateway, may: Callable[[Owner], bool]) -> list[dict[str, Any]]:
-    """As they are now: what was deleted since they were ranked is not told any more."""
-    try:
-        entries = await gateway.catalog.censuses.entries(found.most_used)
-    except CatalogError:
-        return []
-    return [_entry(entry, may(entry.owner)) for entry in entries]
 
 
 def _entry(entry: Entry, own: bool) -> dict[str, Any]:

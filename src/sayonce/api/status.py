@@ -9,10 +9,11 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope
 
 from sayonce.access.callers import Role
-from sayonce.api import answers, figures
+from sayonce.api import answers
 from sayonce.api.answers import Bytes
 from sayonce.api.desk import Desk, Visit
 from sayonce.api.door import Door, hang
+from sayonce.api.figures import Telling
 from sayonce.app import VERSION, Gateway
 from sayonce.errors import AccessError, CatalogError, Forbidden, StorageError
 from sayonce.providers.breaker import State
@@ -89,12 +90,13 @@ class StatisticsDoor(Door):
     def __init__(self, gateway: Gateway, desk: Desk) -> None:
         super().__init__(gateway)
         self._desk = desk
+        self._telling = Telling(gateway)
 
     async def answer(self, scope: Scope, receive: Receive) -> ASGIApp:
         visit = await self._visit(scope)
         caller, admin = visit.caller, Role.ADMIN in visit.caller.roles
-        stats = await figures.told(
-            self.gateway, None if admin else caller.tenant.id, lambda owner: caller.may_have(owner, None, None)
+        stats = await self._telling.of(
+            None if admin else caller.tenant.id, lambda owner: caller.may_have(owner, None, None)
         )
         if admin:
             stats["memory"] = {"entries": self.gateway.hot.entries, "bytes": self.gateway.hot.weight}
