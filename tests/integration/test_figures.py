@@ -63,15 +63,18 @@ async def test_what_is_kept_and_most_used(make_house: MakeHouse, engine: dict[st
     assert once.outcome == "miss"
 
 
+@pytest.mark.usefixtures("parts")
 async def test_pinned(make_house: MakeHouse, engine: dict[str, Any]) -> None:
     house = await make_house(**engine)
     name = bytes.fromhex(await ask(house, "Mine.", 1))
-    await ask(house, "Another.", 1)
+    for n in range(3):
+        await ask(house, f"Another, {n}.", 1)
     asset = await house.gateway.catalog.find(name)
     assert asset is not None
     for kind in ("greeting", "collection"):
         await house.gateway.catalog.attach(name, asset.blobs[0], Use(kind, "one", pinned=True))
-    assert (await stats_of(house))["pinned"] == 1
+    told = await stats_of(house)
+    assert (told["entries"], told["pinned"]) == (4, 1)
 
 
 async def test_what_was_deleted_is_told_no_more_however_old_the_figures(

@@ -148,7 +148,8 @@ with SyncClient(sys.argv[1]) as say:
 """
 
 _INTERRUPTED = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would inherit that it is ignored
 from sayonce.client import SyncClient
 with SyncClient(sys.argv[1]) as say:
     for piece in say.stream("A long one.", voice="nova"):
