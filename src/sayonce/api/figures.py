@@ -34,9 +34,11 @@ class Telling:
         found = figures.census.of(tenant)
         if tenant not in self._sums:
             self._sums[tenant] = _sums(found, self._gateway)
+        entries, now = await self._most_used(tenant, found), self._gateway.watch.now()
+        living = [entry for entry in entries if entry.until is None or now < entry.until]
         return {
             **self._sums[tenant],
-            "most_used": [_entry(entry, may(entry.owner)) for entry in await self._most_used(tenant, found)],
+            "most_used": [_entry(entry, may(entry.owner)) for entry in living],
             "as_of": figures.as_of,
             "stale": None if figures.trouble is None else figures.trouble.code,
         }

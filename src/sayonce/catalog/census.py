@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, case, func, literal_column, select
+from sqlalchemy import ColumnElement, Connection, Select, case, func, literal_column, or_, select
 
 from sayonce.catalog.database import Database
 from sayonce.catalog.records import Entry, Holding, Statistics, UsageCount, owner_of
@@ -118,7 +118,7 @@ def _kept(connection: Connection, first: int, now: float) -> Counted:
         kept=_rows(connection, _totals(now).where(within)),
         pinned=_rows(connection, _pinned()) if first == 0 else [],
         storages=_rows(connection, _storages().where(within)),
-        ranked=_rows(connection, _ranked(within)),
+        ranked=_rows(connection, _ranked(within & or_(assets.c.until.is_(None), assets.c.until > now))),
     )
 
 
@@ -193,6 +193,7 @@ def _entries(connection: Connection, ids: Sequence[int]) -> Sequence[Entry]:
             duration=row.duration,
             hits=row.hits,
             used_at=row.used_at,
+            until=row.until,
         )
         for row in connection.execute(_named(ids))
     ]

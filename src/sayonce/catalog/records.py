@@ -305,7 +305,8 @@ class Holding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """How an asset is used. `text` is None where texts are not kept; `used_at` is when its last use was counted."""
+    """How an asset is used. `text` is None where texts are not kept; `used_at` is when its last use was counted, and
+    `until` is None where it is kept forever."""
 
     content_hash: bytes
     owner: Owner
@@ -316,6 +317,7 @@ class Entry:
     duration: float
     hits: int
     used_at: float
+    until: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
