@@ -69,8 +69,9 @@ def test_a_stream_that_is_left_early_is_closed_before_the_next_call() -> None:
 
 async def test_garbage_in_a_thread_with_a_loop_closes_its_stream_without_waiting() -> None:
     portal, stream = Portal(), Stream()
-    reading = await asyncio.to_thread(portal.iterate, stream.numbers())
-    assert await asyncio.to_thread(next, reading) == 0
+    with ThreadPoolExecutor(1) as other:
+        reading = other.submit(portal.iterate, stream.numbers()).result()
+        assert other.submit(next, reading).result() == 0
     stream.may_close.clear()
     del reading
     gc.collect()
