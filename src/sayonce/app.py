@@ -15,6 +15,7 @@ from sayonce.access.gate import Gate
 from sayonce.access.limits import RateLimits
 from sayonce.access.loopback import is_loopback
 from sayonce.access.urls import UrlSigner
+from sayonce.batch.greetings import Greetings
 from sayonce.batch.lines import line_of
 from sayonce.batch.queue import Queue
 from sayonce.batch.schedules import Clockwork, Schedule, schedules_of
@@ -27,6 +28,7 @@ from sayonce.cache.figures import CensusTaker
 from sayonce.cache.finder import Finder
 from sayonce.cache.hot import HotTier
 from sayonce.cache.pilot import Ground, Pilot, Terms
+from sayonce.cache.preloading import Preloading
 from sayonce.cache.shelf import Place, Shelf
 from sayonce.cache.tally import Tally
 from sayonce.cache.unkept import Unkept
@@ -97,6 +99,8 @@ class Gateway:
     speaker: Speaker
     clockwork: Clockwork
     figures: CensusTaker
+    greetings: Greetings
+    preloading: Preloading
 
     async def flush(self) -> None:
         """Writes what was counted in memory."""
@@ -161,6 +165,15 @@ def _joined(settings: Settings, stock: _Stock) -> Gateway:
     engine = Engine(hot, shelf, finder, pilot, watch)
     speaker = Speaker(catalog, stock.cast, engine, watch.bug)
     queue = Queue(catalog, line_of(settings, catalog.identity, speaker.speak), clock)
+    greetings = Greetings(catalog, shelf, stock.cast, queue.line, speaker)
+    speaker.made = greetings.made
+    feed = ChangeFeed(
+        catalog,
+        settings.poll_seconds,
+        meeting.changed,
+        lambda change: _heed(change, hot, gate, greetings),
+        lambda: _forget_all(hot, gate),
+    )
     gateway = Gateway(
         settings=settings,
         catalog=catalog,
@@ -171,13 +184,7 @@ def _joined(settings: Settings, stock: _Stock) -> Gateway:
         engine=engine,
         watch=watch,
         meeting=meeting,
-        feed=ChangeFeed(
-            catalog,
-            settings.poll_seconds,
-            meeting.changed,
-            lambda change: _heed(change, hot, gate),
-            lambda: _forget_all(hot, gate),
-        ),
+        feed=feed,
         gate=gate,
         limits=RateLimits(settings.rate, settings.burst, time.monotonic),
         signer=UrlSigner(stock.secrets[1], clock),
@@ -188,6 +195,8 @@ def _joined(settings: Settings, stock: _Stock) -> Gateway:
         speaker=speaker,
         clockwork=Clockwork(schedules_of(settings.schedules), catalog, lambda due: _keep(gateway, due), clock),
         figures=CensusTaker(catalog, lambda: tally.flush(catalog), time.monotonic, clock),
+        greetings=greetings,
+        preloading=Preloading(catalog, shelf, hot, int(settings.memory * settings.greetings_share), feed.begun),
     )
     hot.stale = lambda: gateway.feed.deaf
     _measure(gateway)
@@ -202,7 +211,7 @@ async def _keep(gateway: Gateway, due: Schedule) -> None:
         await gateway.seeding.keep(due, gateway.cast, gateway.settings.max_text)
 
 
-def _heed(change: Change, hot: HotTier, gate: Gate) -> None:
+def _heed(change: Change, hot: HotTier, gate: Gate, greetings: Greetings) -> None:
     """Forgets what is no longer so."""
     match change.kind:
         case "asset":
@@ -213,6 +222,7 @@ def _heed(change: Change, hot: HotTier, gate: Gate) -> None:
             gate.forget(key_id=change.subject)
         case "tenant":
             gate.forget(tenant=change.subject)
+            greetings.heed(change.subject)
 
 
 def _forget_all(hot: HotTier, gate: Gate) -> None:

@@ -262,6 +262,9 @@ class Settings(BaseSettings):
         " generated of its own.",
     )
     memory: Size = Field(256_000_000, description="How much audio is held in memory.")
+    greetings_share: float = Field(
+        0.25, ge=0, le=1, description="How much of it the greetings used last may take right after a start."
+    )
     hot_lane: bool = Field(True, description="Whether exact repeats of hits are answered below the web framework.")
     lease_seconds: float = Field(10.0, gt=0, description="How long a flight's lease lasts unless renewed.")
     bypass_characters: int = Field(

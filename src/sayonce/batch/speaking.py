@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from sayonce.batch.queue import keep_of
@@ -13,7 +13,7 @@ from sayonce.cache.cast import Cast
 from sayonce.cache.engine import Engine
 from sayonce.cache.orders import Chain, Steering
 from sayonce.catalog.catalog import Catalog
-from sayonce.catalog.records import Wish
+from sayonce.catalog.records import Use, Wish
 from sayonce.errors import CatalogError, InvalidRequest, SayonceError, StorageUnavailable
 from sayonce.telemetry.logs import get_logger
 
@@ -43,6 +43,8 @@ class Speaker:
         self._engine = engine
         self._note_bug = note_bug
         self._pauses = pauses
+        #: Told of each use that was made.
+        self.made: Callable[[Use], Awaitable[None]] = _nothing_more
 
     async def speak(self, use: int) -> None:
         """Has a use made, unless it is, or nobody wishes for it any more. What cannot be made is left for later, with
@@ -59,21 +61,24 @@ class Speaker:
     async def _persist(self, use: int) -> None:
         for pause in self._pauses:
             try:
-                return await self._make(use)
+                return await self.make(use)
             except SayonceError as error:
                 wait = max(pause, _asked_for(error))
                 if not error.retryable or wait > _LONGEST:
                     raise
             await asyncio.sleep(wait)
-        await self._make(use)
+        await self.make(use)
 
-    async def _make(self, use: int) -> None:
+    async def make(self, use: int) -> None:
+        """Has a use made, unless it is, or nobody wishes for it any more: tried once. Errors are the engine's, and
+        StorageUnavailable where it cannot be kept."""
         wish = await self._catalog.wished(use)
         if wish is None:
             return
         clip = await whole(await self._engine.say(self._chain(wish)))
         if not clip.kept:
             raise StorageUnavailable("What was spoken is not kept.", backend="storage", remedy="See the log before.")
+        await self.made(wish.use)
 
     def _chain(self, wish: Wish) -> Chain:
         """Who was wished for, and nobody in that one's place: another's voice would be another asset."""
@@ -103,3 +108,7 @@ def told(error: SayonceError) -> str:
 def _asked_for(error: SayonceError | None) -> float:
     """For how many seconds an error asks to be left alone."""
     return getattr(error, "retry_after", None) or 0.0
+
+
+async def _nothing_more(use: Use) -> None:
+    """What there is to do for most that is made."""

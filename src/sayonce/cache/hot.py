@@ -15,6 +15,11 @@ _ENTRY = 2_500
 _NOTED = 10_000
 
 
+def weight_of(size: int) -> int:
+    """What an entry of so many bytes of audio costs."""
+    return size + _ENTRY
+
+
 class HotTier:
     """Clips by content hash, `capacity` bytes of them. TinyLFU decides who stays, so that a scan of texts asked
     for once does not drive out those asked for often."""
@@ -31,7 +36,7 @@ class HotTier:
         self._variants: defaultdict[bytes, set[bytes]] = defaultdict(set)
         self._clips: Moka[bytes, Clip] = Moka(
             capacity,
-            weigher=lambda _, clip: len(clip.data) + _ENTRY,
+            weigher=lambda _, clip: weight_of(len(clip.data)),
             eviction_listener=self._evicted,
         )
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
-from sayonce.catalog import changes
+from sayonce.catalog import changes, greetings, locks
 from sayonce.catalog.database import Lookup
 from sayonce.catalog.records import ApiKey, Tenant
 from sayonce.catalog.tables import keys, tenants
 from sayonce.catalog.upserts import upsert
 from sayonce.errors import NotFound
+from sayonce.speech.voices import VoiceSettings
 
 _key_columns = (keys.c.id, keys.c.tenant, keys.c.label, keys.c.roles, keys.c.made_at, keys.c.revoked_at)
 _tenant_columns = (
@@ -23,6 +24,8 @@ _tenant_columns = (
     tenants.c.public,
     tenants.c.disabled,
     tenants.c.chain,
+    tenants.c.voice,
+    tenants.c.greeting,
 )
 
 #: A key and its tenant by the key's SHA-256.
@@ -46,21 +49,42 @@ def tenant_of(rows: Sequence[Sequence[Any]]) -> Tenant | None:
     return _tenant(rows[0]) if rows else None
 
 
-def put_tenant(connection: Connection, tenant: Tenant, now: float) -> None:
+def tenant(connection: Connection, tenant_id: str) -> Tenant | None:
+    """The tenant of that id, within a transaction."""
+    return tenant_of(connection.execute(BY_TENANT.statement, {"id": tenant_id}).all())
+
+
+def put_tenant(connection: Connection, put: Tenant, now: float) -> None:
     """Makes the tenant, or gives it these values."""
+    alter_tenant(connection, put.id, lambda _: put, now)
+
+
+def alter_tenant(
+    connection: Connection, tenant_id: str, change: Callable[[Tenant | None], Tenant], now: float
+) -> Tenant:
+    """Makes of a tenant, or of None, what `change` says. Of a greeting that is another from now on what is kept
+    stays until the new one is. What `change` raises changes nothing."""
+    locks.alone_with_tenant(connection, tenant_id)
+    before = tenant(connection, tenant_id)
+    after = change(before)
     row = {
-        "id": tenant.id,
-        "rate": tenant.rate,
-        "burst": tenant.burst,
-        "budget": tenant.budget,
-        "public": tenant.public,
-        "disabled": tenant.disabled,
-        "chain": ",".join(tenant.chain) or None,
+        "id": tenant_id,
+        "rate": after.rate,
+        "burst": after.burst,
+        "budget": after.budget,
+        "public": after.public,
+        "disabled": after.disabled,
+        "chain": ",".join(after.chain) or None,
+        "voice": after.voice.dumped(),
+        "greeting": after.greeting,
         "made_at": now,
     }
-    changed = ["rate", "burst", "budget", "public", "disabled", "chain"]
+    changed = [name for name in row if name not in ("id", "made_at")]
     connection.execute(upsert(connection, tenants, key=["id"], replace=changed), row)
-    changes.append(connection, "tenant", tenant.id, now)
+    if before is not None and greetings.said(before) != greetings.said(after):
+        greetings.supersede(connection, tenant_id)
+    changes.append(connection, "tenant", tenant_id, now)
+    return after
 
 
 def add_key(connection: Connection, key_hash: bytes, key: ApiKey) -> None:
@@ -110,4 +134,5 @@ def _key(row: Sequence[Any]) -> ApiKey:
 
 def _tenant(row: Sequence[Any]) -> Tenant:
     chain = tuple(row[6].split(",")) if row[6] else ()
-    return Tenant(row[0], row[1], row[2], row[3], bool(row[4]), bool(row[5]), chain)
+    voice = VoiceSettings.loaded(row[7])
+    return Tenant(row[0], row[1], row[2], row[3], bool(row[4]), bool(row[5]), chain, voice, row[8])

@@ -24,6 +24,7 @@ from sayonce.catalog import (
 from sayonce.catalog.census import Censuses, census_of
 from sayonce.catalog.collections import Collections
 from sayonce.catalog.database import Database
+from sayonce.catalog.greetings import StoredGreetings
 from sayonce.catalog.records import (
     ApiKey,
     Asset,
@@ -67,6 +68,8 @@ class Catalog:
         self.collections = Collections(database, clock)
         #: What is kept and used, counted.
         self.censuses = Censuses(database, clock)
+        #: What callers of tenants are greeted with.
+        self.greetings = StoredGreetings(database, clock)
 
     # ── assets ───────────────────────────────────────────────────────────────────────────────────
 
@@ -238,6 +241,10 @@ class Catalog:
     async def put_tenant(self, tenant: Tenant) -> None:
         """Makes the tenant, or gives it these values."""
         await self._database.write(accounts.put_tenant, tenant, self._clock())
+
+    async def alter_tenant(self, tenant_id: str, change: Callable[[Tenant | None], Tenant]) -> Tenant:
+        """Makes of a tenant, or of None where there is none such, what `change` says, which may be asked twice."""
+        return await self._database.write(accounts.alter_tenant, tenant_id, change, self._clock())
 
     async def add_key(self, key_hash: bytes, key: ApiKey) -> None:
         """Adds a key; NotFound where there is no such tenant."""

@@ -29,6 +29,11 @@ def alone_with_budget(connection: Connection, tenant: str) -> None:
     _hold(connection, [f"budget {tenant}".encode()])
 
 
+def alone_with_tenant(connection: Connection, tenant: str) -> None:
+    """Nobody else changes the tenant or its greeting. Taken before any recipe."""
+    _hold(connection, [f"tenant {tenant}".encode()])
+
+
 def alone_with_changes(connection: Connection) -> None:
     """The change log's numbers become visible in their order: who reads it asks for what came after the last."""
     _hold(connection, [b"changes"])

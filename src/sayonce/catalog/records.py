@@ -12,6 +12,7 @@ from functools import lru_cache
 from sayonce.speech.chunks import Mark
 from sayonce.speech.formats import AudioFormat
 from sayonce.speech.requests import Owner, Scope, SpeechRequest
+from sayonce.speech.voices import VoiceSettings
 
 #: Money is counted in so many parts of a unit of the currency.
 MICROS = 1_000_000
@@ -247,6 +248,14 @@ class Tenant:
     disabled: bool = False
     #: Who speaks for it, and who in whose place; empty: the settings' chain.
     chain: tuple[str, ...] = ()
+    #: How its greeting and its calls are spoken.
+    voice: VoiceSettings = VoiceSettings()
+    #: What callers are greeted with; None: nothing.
+    greeting: str | None = None
+
+    def request(self, text: str) -> SpeechRequest:
+        """A text as this tenant speaks it, for itself alone."""
+        return self.voice.request(text, Owner(self.id))
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,8 @@ class ChangeFeed:
         #: After how many seconds without a reading it is deaf.
         self.patience = max(_DEAF, 3 * pause)
         self._read_to: int | None = None
+        #: Set when it was read for the first time: from then on it tells what is to be forgotten.
+        self.begun = asyncio.Event()
         self._read_at = asyncio.get_running_loop().time()
 
     @property
@@ -70,4 +72,5 @@ class ChangeFeed:
             for change in news:
                 self._heed(change)
                 self._read_to = change.sequence
+        self.begun.set()
         self._read_at = asyncio.get_running_loop().time()
