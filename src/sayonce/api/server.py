@@ -32,11 +32,13 @@ from sayonce.api import (
     collections,
     deepgram,
     elevenlabs,
+    greetings,
     messages,
     openai,
     seeds,
     sessions,
     status,
+    tenants,
     voice,
 )
 from sayonce.api.desk import Desk
@@ -91,6 +93,8 @@ def application(gateway: Gateway, siblings: Siblings | None = None, stopping: as
     sessions.hang_doors(app, gateway, desk)
     collections.hang_doors(app, gateway, desk)
     admin.hang_doors(app, gateway, desk)
+    tenants.hang_doors(app, gateway, desk)
+    greetings.hang_doors(app, gateway, desk)
     stopping = stopping or asyncio.Event()
     seeds.hang_doors(app, gateway, desk, stopping)
     status.hang_doors(app, gateway, desk, siblings, stopping)

@@ -89,8 +89,8 @@ class Greetings:
                 _log.warning("greeting.unsettled", tenant=use.name, error=error.code)
 
     async def asset(self, tenant: str) -> Asset | None:
-        """What a tenant's callers are greeted with now: while the new greeting is yet to be made, the one before. None
-        where none is kept."""
+        """What a tenant's callers are greeted with now: while the new greeting is yet to be made, the one before.
+        None where none is kept."""
         standing = await self._catalog.greetings.standing(tenant)
         names = (standing.content_hash if standing.kept else None, standing.before)
         for content_hash in names:
@@ -123,10 +123,10 @@ class Greetings:
         while True:
             try:
                 if due or await self._catalog.claim("greetings", _EVERY):
-                    await self._see_to(None)
+                    await self._see_to_all(None)
                 due = False
                 while self._changed:
-                    await self._see_to(self._changed.pop())
+                    await self._see_to_all(self._changed.pop())
             except CatalogError as error:
                 _log.warning("greetings.untended", error=error.code)
             with suppress(TimeoutError):
@@ -134,14 +134,15 @@ class Greetings:
                     await self._heard.wait()
             self._heard.clear()
 
-    async def _see_to(self, tenant: str | None) -> None:
+    async def _see_to_all(self, tenant: str | None) -> None:
         for each in await self._catalog.greetings.neglected(tenant):
             try:
-                await self._see_to_one(each)
+                await self.see_to(each)
             except SayonceError as error:
                 _log.warning("greeting.left", tenant=each, error=error.code, reason=error.message)
 
-    async def _see_to_one(self, name: str) -> None:
+    async def see_to(self, name: str) -> None:
+        """Has a tenant's greeting made, if that is to be done, and ends what is over."""
         tenant = await self._catalog.tenant(name)
         if tenant is not None and tenant.greeting is not None and not tenant.disabled:
             greeting = await self.want(tenant)

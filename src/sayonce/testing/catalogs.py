@@ -39,6 +39,7 @@ from sayonce.catalog.records import (
 from sayonce.catalog.tables import facts
 from sayonce.errors import BudgetSpent, FenceLost, NotFound
 from sayonce.speech.formats import WAV
+from sayonce.testing.greetings import GreetingContract
 from sayonce.testing.rows import asset, hashed, wish
 from sayonce.testing.sessions import SessionContract
 from sayonce.testing.wishes import WishContract
@@ -47,7 +48,7 @@ Connect = Callable[[], Database]
 SPENT = Spent("default", "openai", "tts-1", "nova", 5, 75)
 
 
-class CatalogContract(SessionContract, WishContract):
+class CatalogContract(SessionContract, WishContract, GreetingContract):
     """What holds on every database."""
 
     @pytest.fixture
