@@ -33,10 +33,7 @@ class GreetingBody(RootModel[dict[str, Any]]):
 class GreetingDoor(Door):
     """Says what a tenant's greeting is to be, has it made where it is not kept, and tells where its audio is."""
 
-    words: ClassVar[Mapping[str, str]] = {
-        **{"input": "text", "greeting": "text"},
-        **{"upstream": "provider", "response_format": "format"},
-    }
+    words: ClassVar[Mapping[str, str]] = {"input": "text", "upstream": "provider", "response_format": "format"}
 
     def __init__(self, gateway: Gateway, desk: Desk) -> None:
         super().__init__(gateway)

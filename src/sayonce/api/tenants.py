@@ -83,7 +83,7 @@ async def change(gateway: Gateway, before: Tenant, told: Mapping[str, Any], *, w
     if after.greeting is not None and len(after.greeting) > gateway.settings.max_text:
         raise TextTooLong(
             f"The text has {len(after.greeting)} characters.",
-            param="greeting",
+            param="input",
             remedy=f"Send at most {gateway.settings.max_text}.",
         )
     if told.keys() & _SPOKEN:
