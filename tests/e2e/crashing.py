@@ -13,12 +13,14 @@ import sys
 from typing import Any
 
 from sayonce import settings
-from sayonce.app import running
+from sayonce.app import Gateway, running
 from sayonce.cache.answers import whole
 from sayonce.cache.orders import Steering
+from sayonce.catalog.records import Tenant
 from sayonce.speech.requests import SpeechRequest
+from sayonce.testing.waiting import until
 
-TEXT = "A text that is in the way of a crash."
+TEXT, NEW_TEXT = "A text that is in the way of a crash.", "A greeting that is told just before a crash."
 
 
 def main() -> None:
@@ -44,11 +46,32 @@ class Crash:
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
+async def greet(gateway: Gateway, text: str) -> None:
+    """Tells the shop's greeting, and returns when callers hear it."""
+
+    async def heard() -> bool:
+        found = await gateway.greetings.asset("shop")
+        return found is not None and found.text == text
+
+    await gateway.catalog.put_tenant(Tenant("shop", greeting=text))
+    await gateway.greetings.see_to("shop")
+    await until(heard)
+    await gateway.queue.line.aclose()  # which settles, too
+    await gateway.greetings.settle("shop")
+
+
 async def run(action: str, arm: Any) -> None:
     async with running(settings.load()) as gateway:
         request = SpeechRequest(text=TEXT, model="tts-1", voice="nova")
         await gateway.catalog.newest_change()
         await gateway.storages["local"].probe()
+        if action == "greet":
+            await greet(gateway, TEXT)
+            print("prepared", flush=True)
+            sys.stdin.readline()
+            arm()
+            await greet(gateway, NEW_TEXT)
+            return
         if action == "keep":
             arm()
             await whole(await gateway.engine.say(gateway.cast.chain(request, Steering())))

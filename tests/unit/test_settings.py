@@ -334,6 +334,7 @@ def _another(name: str) -> str:
         "turn_format": "mp3",
         "redis_url": "redis://localhost:6379/1",
         "miss_limit": "20/second; 1000/day",
+        "greetings_share": "0.5",
         "public_url": "https://speech.example",
     }
     default = Settings.model_fields[name].default

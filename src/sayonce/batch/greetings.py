@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -57,7 +58,9 @@ class Greetings:
         """Has written down that a tenant's greeting be made, unless it is kept; None where the tenant was changed
         meanwhile. Errors are as for `order`, and CatalogError."""
         order = self.order(tenant)
+        sys.audit("sayonce.greeting", "told")
         wanted = await self._catalog.greetings.want(tenant, wish_of(order, 0.0, use_of(tenant.id)))
+        sys.audit("sayonce.greeting", "wanted")
         return None if wanted is None else Greeting(order, wanted.use, wanted.fresh)
 
     async def later(self, greeting: Greeting) -> None:
@@ -78,7 +81,9 @@ class Greetings:
 
     async def settle(self, tenant: str) -> None:
         """Ends what the greeting was before, as soon as what it is now is kept."""
-        await self._shelf.follow(await self._catalog.greetings.settle(tenant))
+        landing = await self._catalog.greetings.settle(tenant)
+        sys.audit("sayonce.remove", "row deleted")
+        await self._shelf.follow(landing)
 
     async def made(self, use: Use) -> None:
         """Settles the greeting that was made for a use, if it is one's. What fails is seen to later."""
