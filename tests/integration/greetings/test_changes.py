@@ -10,6 +10,8 @@ from sqlalchemy import Connection, delete
 
 from sayonce.access.tenants import altered
 from sayonce.batch import greetings as module
+from sayonce.cache.answers import whole
+from sayonce.cache.orders import Steering
 from sayonce.catalog.records import Asset, Selection, Tenant
 from sayonce.catalog.tables import tenants
 from sayonce.testing.vendors.behaviour import Gate
@@ -78,24 +80,24 @@ async def test_callers_hear_the_old_one_until_the_new_one_is_kept(greeted: House
     assert await uses(greeted) == 1
 
 
-async def test_what_was_a_greeting_lives_as_long_as_it_is_used_otherwise(make_house: MakeHouse) -> None:
+@pytest.mark.parametrize("asked_for", [True, False])
+async def test_what_was_a_greeting_lives_as_long_as_it_is_used_otherwise(
+    make_house: MakeHouse, asked_for: bool
+) -> None:
     now = [1_000_000.0]
     house = await make_house(clock=lambda: now[0], keep="2h")
+    if asked_for:
+        plain = house.gateway.cast.chain(Tenant("shop").request(OLD), Steering())
+        await whole(await house.gateway.engine.say(plain))
     for text in (OLD, NEW):
         await tell(house, text)
         await house.gateway.greetings.see_to("shop")
         await until(says(house, text))
     await until(lambda: _settled(house))
-    asked = house.gateway.cast.chain(Tenant("shop").request("Asked for by a caller."), _usual()).first
-    await house.gateway.engine.say(house.gateway.cast.chain(Tenant("shop").request("Asked for."), _usual()))
-    await until(lambda: _rows(house, 3))
-    assert asked.content_hash
-    now[0] += 3_601
+    assert (await house.rows(), len(house.blobs())) == ((2, 2) if asked_for else (1, 1))
+    now[0] += 7_201
     await house.gateway.upkeep.run()
-    assert await house.rows() == 2, "what was a greeting alone is gone"
-    now[0] += 3_600
-    await house.gateway.upkeep.run()
-    assert await house.rows() == 1, "a greeting stays, however long"
+    assert (await house.rows(), len(house.blobs())) == (1, 1), "a greeting stays, however long"
     found = await heard(house)
     assert found is not None
     assert found.text == NEW
@@ -153,16 +155,16 @@ async def test_what_nobody_saw_to_the_next_gateway_does(make_house: MakeHouse) -
 
 
 async def test_of_two_gateways_that_heed_one_has_it_made(make_house: MakeHouse) -> None:
-    houses = [await make_house(poll_seconds=0.05) for _ in range(2)]
-    houses[0].vendors.behave(status=503)
+    houses = [await make_house() for _ in range(2)]
+    gate = Gate(after=0)
+    houses[0].vendors.behave(gate=gate)
+    await tell(houses[0], OLD)
     for house in houses:
-        house.gateway.speaker._pauses = ()
-    async with houses[0].gateway.greetings.tended(), houses[1].gateway.greetings.tended():
-        await tell(houses[0], OLD)
-        await until(lambda: _failed(houses[0]))
-        await houses[0].gateway.feed.read()
-        await houses[1].gateway.feed.read()
-    assert houses[0].calls == houses[0].gateway.settings.attempts
+        await house.gateway.greetings.see_to("shop")
+    waiting = [len(house.gateway.queue.line._known) for house in houses]  # type: ignore[attr-defined]
+    gate.open()
+    assert waiting == [1, 0]
+    await until(says(houses[1], OLD))
 
 
 @pytest.mark.parametrize("how", ["invalidated", "deleted", "lost"])
@@ -203,26 +205,12 @@ async def test_a_voice_that_is_not_there_today_is_left(make_house: MakeHouse, ca
     assert OLD not in caplog.text
 
 
-def _usual() -> Any:
-    from sayonce.cache.orders import Steering
-
-    return Steering()
-
-
 async def _settled(house: House) -> bool:
     return await uses(house) == 1
 
 
 async def _uses_are(house: House, number: int) -> bool:
     return await uses(house) == number
-
-
-async def _rows(house: House, number: int) -> bool:
-    return await house.rows() == number
-
-
-async def _failed(house: House) -> bool:
-    return (await house.gateway.catalog.greetings.standing("shop")).failure is not None
 
 
 def _forget_tenants(connection: Connection) -> None:

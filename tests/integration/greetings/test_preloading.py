@@ -14,6 +14,7 @@ from sayonce.api import stage
 from sayonce.api.server import application
 from sayonce.cache.hot import weight_of
 from sayonce.catalog.records import Asset, Tenant
+from sayonce.cluster.feed import ChangeFeed
 from sayonce.errors import CatalogUnavailable, StorageUnavailable
 from sayonce.storage.local import LocalStorage
 from sayonce.testing.servers import serving
@@ -131,6 +132,35 @@ async def test_a_catalog_that_is_away_is_asked_again(make_house: MakeHouse, monk
     monkeypatch.setattr(other.gateway.catalog.greetings, "recent", away)
     async with other.gateway.preloading.under_way():
         await other.gateway.preloading.done.wait()
+    assert other.gateway.hot.get(asset.content_hash) is not None
+
+
+async def test_nothing_is_loaded_before_it_is_known_what_to_forget(
+    make_house: MakeHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = await make_house()
+    [asset] = await greeted(house, "a")
+    read, go_on = ChangeFeed.read, asyncio.Event()
+
+    async def held(feed: ChangeFeed) -> None:
+        await go_on.wait()
+        await read(feed)
+
+    monkeypatch.setattr(ChangeFeed, "read", held)
+    other = await make_house()
+    begun: list[bool] = []
+    recent = other.gateway.catalog.greetings.recent
+
+    async def asked(most: int) -> Any:
+        begun.append(other.gateway.feed.begun.is_set())
+        return await recent(most)
+
+    monkeypatch.setattr(other.gateway.catalog.greetings, "recent", asked)
+    async with other.gateway.preloading.under_way():
+        assert (await other.http.get("/api/health")).status_code == 200
+        go_on.set()
+        await other.gateway.preloading.done.wait()
+    assert begun == [True]
     assert other.gateway.hot.get(asset.content_hash) is not None
 
 

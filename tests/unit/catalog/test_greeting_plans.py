@@ -23,9 +23,9 @@ from sayonce.testing.rows import hashed
 
 NOW = 2e9
 # Assets, and how many of them are greetings: those that were used first.
-ASSETS, GREETED = 20_000, 100
+ASSETS, GREETED = 20_000, 300
 QUERIES: dict[str, Any] = {
-    "recent": lambda connection: greetings.recent(connection, 50, NOW),
+    "recent": lambda connection: greetings.recent(connection, 2, NOW),
     "neglected": lambda connection: greetings.neglected(connection, NOW),
     "neglected one": lambda connection: greetings.neglected(connection, NOW, "shop7"),
     "standing": lambda connection: greetings.standing(connection, "shop7", NOW),
