@@ -22,8 +22,8 @@ from sayonce.testing.postgres import PostgresServer
 from sayonce.testing.rows import hashed
 
 NOW = 2e9
-# Assets, and how many of them are greetings: those that were used first. Of many greetings a planner hopes to find some
-# soon among the assets that were used last.
+# Assets, and how many of them are greetings: those that were used first. Of many greetings a planner hopes to find
+# some soon among the assets that were used last.
 ASSETS, FEW, MANY = 20_000, 300, 2_000
 QUERIES: dict[str, Any] = {
     "recent": lambda connection: greetings.recent(connection, 2, NOW),
