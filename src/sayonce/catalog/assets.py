@@ -100,14 +100,14 @@ def keep(connection: Connection, asset: Asset, use: Use) -> tuple[Blob, ...]:
     the blobs that no row names any more."""
     there = connection.execute(_ID, {"named": asset.content_hash}).scalar_one_or_none()
     before = () if there is None else _blobs(connection, assets.c.id == there)
-    row = _row(asset)
+    row = row_of(asset)
     placed = upsert(connection, assets, key=["content_hash"], replace=list(row), returning=assets.c.id)
     key = connection.execute(placed, row).scalar_one()
     if before:
         connection.execute(delete(blobs).where(blobs.c.asset == key))
     copied = upsert(connection, blobs, key=["storage", "path"], replace=["asset", "digest", "until"])
     connection.execute(copied, [_copy(key, blob) for blob in asset.blobs])
-    fulfilled = _fulfil(connection, asset, there=bool(before))
+    fulfilled = fulfil(connection, asset, there=bool(before))
     if use.kind == WISHED and fulfilled:
         renew_until(connection, asset.content_hash)
     else:
@@ -137,7 +137,7 @@ def add_use(connection: Connection, content_hash: bytes, use: Use, now: float) -
     renew_until(connection, content_hash)
 
 
-def _fulfil(connection: Connection, asset: Asset, *, there: bool) -> bool:
+def fulfil(connection: Connection, asset: Asset, *, there: bool) -> bool:
     """Nobody need make what is made now; from now on it is kept for as long as was wished. What it took to make it
     is erased, but for what may be to be made again: of that, too, where texts are not kept. `there` is whether it
     was made before. Whether anybody wished for it."""
@@ -282,7 +282,8 @@ def _copy(asset: int, blob: Blob) -> dict[str, Any]:
     }
 
 
-def _row(asset: Asset) -> dict[str, Any]:
+def row_of(asset: Asset) -> dict[str, Any]:
+    """The columns of an asset, as if it were made and used for the first time."""
     owner = asset.owner
     return {
         "content_hash": asset.content_hash,

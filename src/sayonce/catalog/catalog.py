@@ -25,6 +25,7 @@ from sayonce.catalog.census import Censuses, census_of
 from sayonce.catalog.collections import Collections
 from sayonce.catalog.database import Database
 from sayonce.catalog.greetings import StoredGreetings
+from sayonce.catalog.imports import Imports
 from sayonce.catalog.records import (
     ApiKey,
     Asset,
@@ -70,6 +71,8 @@ class Catalog:
         self.censuses = Censuses(database, clock)
         #: What callers of tenants are greeted with.
         self.greetings = StoredGreetings(database, clock)
+        #: What is brought along from elsewhere.
+        self.imports = Imports(database, clock)
 
     # ── assets ───────────────────────────────────────────────────────────────────────────────────
 

@@ -6,7 +6,22 @@ import sys
 
 import typer
 
-from sayonce.cli import adopt, db, doctor, keys, lifecycle, say, seed, serve, settings, stats, upkeep, voices, worker
+from sayonce.cli import (
+    adopt,
+    db,
+    doctor,
+    importing,
+    keys,
+    lifecycle,
+    say,
+    seed,
+    serve,
+    settings,
+    stats,
+    upkeep,
+    voices,
+    worker,
+)
 from sayonce.errors import SayonceError
 from sayonce.telemetry import logs
 
@@ -28,6 +43,7 @@ app.command("invalidate")(upkeep.invalidate)
 app.add_typer(db.app, name="db")
 app.command("doctor")(doctor.doctor)
 app.command("adopt")(adopt.adopt)
+app.command("import")(importing.bring)
 app.add_typer(lifecycle.app, name="lifecycle")
 app.command("settings")(settings.show)
 

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 _NAMED = 20
 
 
-def _span(told: str) -> float | None:
+def keep_span(told: str) -> float | None:
+    """For how many seconds something is to be kept; None is forever."""
     try:
         found = span(told)
     except ValueError as error:
@@ -46,7 +47,7 @@ def adopt(
     knows no keys, tenants' limits, figures or spoken texts: those are lost with the old catalog.
     """
     settings = configuration.load()
-    report = asyncio.run(_adopt(settings, storage or settings.storage, _span(keep), dry_run))
+    report = asyncio.run(_adopt(settings, storage or settings.storage, keep_span(keep), dry_run))
     if as_json:
         print(json.dumps(_told(report)))  # noqa: T201
     else:

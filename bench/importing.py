@@ -1,0 +1,101 @@
+"""100,000 small recordings brought along from a table of another's: how many a second, and what it takes of memory."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from sayonce import settings as configuration
+from sayonce.app import running
+from sayonce.batch.importing import Importing, Manner, Report
+from sayonce.batch.pieces import Reading
+from sayonce.batch.sources.table import SqlTable
+from sayonce.cache.shelf import Place
+from sayonce.speech.formats import MP3
+from sayonce.storage.paths import PathTemplate
+from sayonce.testing.postgres import PostgresServer, postgres_server
+from sayonce.testing.vendors.sound import audio
+
+MANY, PAGE = int(os.environ.get("MANY", "100_000")), 1_000
+SECONDS = 0.6  # a word or two, 6 KB of mp3
+# So many recordings of their own; each of a table is one of them.
+_TAKES = 200
+
+
+def run() -> str:
+    """The table, in Markdown."""
+    told = ["| catalog, storage | recordings a second | a second run of it | memory at a tenth, and at the end |"]
+    told.append("| --- | ---: | ---: | ---: |")
+    with tempfile.TemporaryDirectory() as folder, postgres_server() as server:
+        table = _table(Path(folder))
+        for name, storage in (("SQLite", "local"), ("PostgreSQL", "local"), ("SQLite", "database://")):
+            told.append(_measured(name, storage, table, Path(folder), server))
+    return "\n".join(told)
+
+
+def _table(folder: Path) -> str:
+    """The address of a database like the seed's, with its `tts_cache`."""
+    takes = [audio(f"take {n}", SECONDS, MP3) for n in range(_TAKES)]
+    with sqlite3.connect(folder / "theirs.db") as link:
+        link.execute("CREATE TABLE tts_cache (id INTEGER PRIMARY KEY, said TEXT, voice TEXT, audio BLOB)")
+        rows = ((n, f"Prompt {n}", "nova", takes[n % _TAKES]) for n in range(MANY))
+        link.executemany("INSERT INTO tts_cache VALUES (?, ?, ?, ?)", rows)
+    return f"sqlite:///{folder}/theirs.db"
+
+
+def _measured(name: str, storage: str, table: str, folder: Path, server: PostgresServer) -> str:
+    home = folder / f"{name} {storage}".replace("/", "")
+    url = f"sqlite:///{home}/catalog.db" if name == "SQLite" else server.url(server.create())
+    given = {"data_dir": home, "database_url": url, "openai_api_key": "sk-x", "storage": storage}
+    settings = configuration.load(upkeep=False, **given)
+    with _memory() as held:
+        first, report = asyncio.run(_imported(settings, table))
+        again, _ = asyncio.run(_imported(settings, table))
+    assert report.count["imported"] == MANY
+    early, late = held[len(held) // 20], statistics.median(held[len(held) * 9 // 20 : len(held) // 2])
+    rates = f"**{MANY / first:,.0f}** | {MANY / again:,.0f}"
+    return f"| {name}, {storage} | {rates} | {early / 1e6:,.0f} MB, {late / 1e6:,.0f} MB |"
+
+
+async def _imported(settings: configuration.Settings, table: str) -> tuple[float, Report]:
+    columns = {"text": "said", "voice": "voice", "data": "audio"}
+    async with running(settings) as gateway:
+        place = Place(gateway.storages[settings.storage], PathTemplate(settings.path_template))
+        reading = Reading(gateway.cast, {"model": "tts-1", "format": "mp3"})
+        importing = Importing(gateway.catalog, place, reading, Manner(), time.time)
+        source = SqlTable(table, "tts_cache", columns, {}, settings.max_audio)
+        began, report = time.perf_counter(), Report()
+        async for report in importing.run(source):
+            pass
+        took = time.perf_counter() - began
+        await source.aclose()
+    return took, report
+
+
+@contextmanager
+def _memory() -> Iterator[list[int]]:
+    """What this process holds, looked at now and then."""
+    held: list[int] = []
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.1):
+            held.append(psutil.Process().memory_info().rss)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        yield held
+    finally:
+        over.set()
+        looking.join()

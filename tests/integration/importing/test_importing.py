@@ -1,0 +1,409 @@
+"""What was imported is a hit at every door, and nobody pays; nothing is replaced; each wrong row is told."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sayonce.batch.importing import Outcome
+from sayonce.batch.queue import wish_of
+from sayonce.batch.sources.folder import Folder
+from sayonce.cache.orders import Steering
+from sayonce.catalog.imports import Imports
+from sayonce.catalog.records import Lease, TakeOff, Use
+from sayonce.errors import InvalidRequest, StorageFull
+from sayonce.speech.formats import WAV, AudioFormat
+from sayonce.speech.requests import SpeechRequest
+from sayonce.storage.local import LocalStorage
+from sayonce.testing.vendors.behaviour import Gate
+from tests.conftest import House, MakeHouse, until
+from tests.integration.importing.conftest import TEXT, bring, counted, folder_of, recording
+
+ROW = {"file": "a.mp3", "text": TEXT, "voice": "nova"}
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/catalog.db"
+    url: str = request.getfixturevalue("postgres")
+    return url
+
+
+# ── a hit at every door ──────────────────────────────────────────────────────────────────────────
+
+
+async def test_it_is_a_hit_at_every_door(make_house: MakeHouse, tmp_path: Path, catalog: str) -> None:
+    house = await make_house(before=("elevenlabs", "deepgram"), database_url=catalog)
+    eleven = {"upstream": "elevenlabs", "model": "eleven_multilingual_v2", "voice": "21m00Tcm4TlvDq8ikWAM"}
+    rows: list[dict[str, Any]] = [
+        ROW,
+        ROW | {"file": "b.mp3", "format": "mp3_44100_128"} | eleven,
+        ROW | {"file": "c.mp3", "upstream": "deepgram", "model": "aura-asteria-en", "voice": "aura-asteria-en"},
+    ]
+    high = recording(audio_format=AudioFormat("mp3", "mp3", 44_100, 128_000))
+    files = {"a.mp3": recording(), "b.mp3": high, "c.mp3": recording(take="3")}
+    assert counted(await bring(house, folder_of(tmp_path / "in", rows, files))) == {"imported": 3}
+
+    heard = await house.speak(TEXT)
+    assert (heard.status, heard.outcome, heard.audio) == (200, "hit", files["a.mp3"])
+    wav = await house.speak(TEXT, response_format="wav")
+    assert (wav.status, wav.outcome) == (200, "hit")
+    door = await house.http.post(f"/v1/text-to-speech/{eleven['voice']}", json={"text": TEXT})
+    assert (door.status_code, door.headers["x-tts-cache"], door.content) == (200, "hit", high)
+    door = await house.http.post("/v1/speak", json={"text": TEXT})
+    assert (door.status_code, door.headers["x-tts-cache"]) == (200, "hit"), "at that door's rate it is transcoded"
+    door = await house.http.post("/api/voice", json={"text": TEXT, "voice": "nova", "model": "tts-1"})
+    assert (door.status_code, door.json()["cached"]) == (200, True)
+    assert (await house.http.get(door.json()["url"])).content == files["a.mp3"]
+    assert [each.counts.calls for each in house.vendors.all.values()] == [0] * len(house.vendors.all)
+
+
+async def test_who_asks_for_it_in_another_way_pays(house: House, tmp_path: Path) -> None:
+    rows = [ROW | {"speed": 1.5, "tenant": "other"}, ROW | {"file": "b.mp3", "scope": "user", "user": "ann"}]
+    source = folder_of(tmp_path / "in", rows, {"a.mp3": recording(), "b.mp3": recording(take="2")})
+    assert counted(await bring(house, source)) == {"imported": 2}
+    assert (await house.speak(TEXT)).outcome == "miss"
+    assert (await house.speak(TEXT, speed=1.5)).outcome == "miss", "it is another tenant's"
+    mine = await house.speak(TEXT, scope="user", user="ann")
+    assert (mine.outcome, mine.audio) == ("hit", recording(take="2"))
+
+
+async def test_what_is_told_of_all_holds_where_a_row_says_nothing(house: House, tmp_path: Path) -> None:
+    root = tmp_path / "in"
+    folder_of(root, [], {"a.mp3": recording(), "b.bin": recording(take="2")})
+    (root / "manifest.jsonl").unlink()
+    (root / "manifest.yaml").write_text(
+        f"voice: nova\nmodel: tts-1-hd\nformat: mp3\nitems:\n- file: a.mp3\n  text: {TEXT}\n"
+        f"- {{file: b.bin, text: {TEXT}, model: tts-1}}\n"
+    )
+    assert counted(await bring(house, root, model="gpt-4o-mini-tts")) == {"imported": 2}
+    assert (await house.speak(TEXT, model="tts-1-hd")).audio == recording()
+    assert (await house.speak(TEXT)).audio == recording(take="2")
+    assert house.calls == 0
+
+
+async def test_a_tenants_own_chain_says_who_spoke_it(make_house: MakeHouse, tmp_path: Path) -> None:
+    from sayonce.access import keys
+    from sayonce.access.callers import Role
+    from sayonce.catalog.records import Tenant
+
+    house = await make_house(before=("deepgram",))
+    await house.gateway.catalog.put_tenant(Tenant("acme", chain=("deepgram",)))
+    _, key = await keys.create(house.gateway.catalog, "acme", "", tuple(Role), lambda: 0.0)
+    row = ROW | {"tenant": "acme", "model": "aura-asteria-en", "voice": "aura-asteria-en"}
+    assert counted(await bring(house, folder_of(tmp_path / "in", [row], {"a.mp3": recording()}))) == {"imported": 1}
+    asked = {"text": TEXT, "voice": "aura-asteria-en", "model": "aura-asteria-en"}
+    answer = await house.http.post("/api/voice", json=asked, headers={"authorization": f"Bearer {key}"})
+    assert (answer.json()["cached"], answer.json()["provider"]) == (True, "deepgram")
+
+
+async def test_what_is_yet_to_be_made_is_made_by_it(house: House, tmp_path: Path) -> None:
+    catalog, cast = house.gateway.catalog, house.gateway.cast
+    order = cast.chain(SpeechRequest(text=TEXT, voice="nova", model="tts-1"), Steering(), ("openai",)).first
+    [use] = await catalog.wish([wish_of(order, time.time(), Use("collection", "set"))])
+    source = folder_of(tmp_path / "in", [ROW], {"a.mp3": recording()})
+    assert counted(await bring(house, source, keep=60.0)) == {"imported": 1}
+    assert use is not None
+    assert await catalog.wished(use) is None
+    assert await catalog.unmade(0, 10) == []
+    asset = await catalog.find(order.content_hash)
+    assert asset is not None
+    assert asset.until is None, "the collection keeps it for longer than the import"
+
+
+# ── nothing is replaced, and it may be run again ─────────────────────────────────────────────────
+
+
+async def test_a_second_run_finds_it_known(make_house: MakeHouse, tmp_path: Path, catalog: str) -> None:
+    house = await make_house(database_url=catalog)
+    rows = [ROW | {"file": f"{n}.mp3", "text": f"{TEXT} {n}"} for n in range(5)]
+    source = folder_of(tmp_path / "in", rows, {row["file"]: recording(row["text"]) for row in rows})
+    looked = await bring(house, source, dry=True)
+    assert (counted(looked), looked.bytes > 0, await house.rows(), house.blobs()) == ({"imported": 5}, True, 0, [])
+    assert counted(await bring(house, source)) == {"imported": 5}
+    before = {path: path.stat().st_mtime_ns for path in house.blobs()}
+    assert counted(await bring(house, source)) == {"known": 5}
+    assert {path: path.stat().st_mtime_ns for path in house.blobs()} == before
+
+
+async def test_what_is_kept_with_other_bytes_stays(make_house: MakeHouse, tmp_path: Path, catalog: str) -> None:
+    house = await make_house(database_url=catalog)
+    paid = (await house.speak(TEXT)).audio
+    report = await bring(house, folder_of(tmp_path / "in", [ROW], {"a.mp3": recording()}))
+    assert counted(report) == {"refused": 1}
+    [(place, why)] = report.refused
+    assert (place, "other bytes are kept" in why) == ("line 1", True)
+    house.gateway.hot.clear()
+    assert (await house.speak(TEXT)).audio == paid
+    other = [ROW | {"file": "a.wav"}]
+    report = await bring(house, folder_of(tmp_path / "too", other, {"a.wav": recording(audio_format=WAV)}))
+    assert "in another format" in report.refused[0][1]
+
+
+async def test_two_formats_of_one_recipe_come_along(house: House, tmp_path: Path) -> None:
+    rows = [ROW, ROW | {"file": "a.wav"}]
+    files = {"a.mp3": recording(), "a.wav": recording(audio_format=WAV)}
+    assert counted(await bring(house, folder_of(tmp_path / "in", rows[:1], files))) == {"imported": 1}
+    assert counted(await bring(house, folder_of(tmp_path / "in", rows, files))) == {"imported": 1, "known": 1}
+    assert (await house.speak(TEXT, response_format="wav")).audio == files["a.wav"]
+
+
+async def test_one_said_twice_is_known_or_refused(house: House, tmp_path: Path) -> None:
+    rows = [ROW, ROW | {"file": "b.mp3"}, ROW | {"file": "c.mp3", "text": f"  {TEXT}"}]
+    files = {"a.mp3": recording(), "b.mp3": recording(), "c.mp3": recording(take="2")}
+    report = await bring(house, folder_of(tmp_path / "in", rows, files))
+    assert counted(report) == {"imported": 1, "known": 1, "refused": 1}
+    assert report.refused == [("line 3", "it is said to be the same as line 1, and has other bytes.")]
+
+
+async def test_a_path_that_is_anothers_is_not_taken(house: House, tmp_path: Path) -> None:
+    rows = [ROW, ROW | {"file": "b.mp3", "text": TEXT + "!"}]
+    source = folder_of(tmp_path / "in", rows[:1], {"a.mp3": recording(), "b.mp3": recording()})
+    template = "by-bytes/{digest}.{ext}"
+    assert counted(await bring(house, source, template=template)) == {"imported": 1}
+    source = folder_of(tmp_path / "in", rows, {})
+    report = await bring(house, source, template=template)
+    assert (counted(report), "its path is another" in report.refused[0][1]) == ({"known": 1, "refused": 1}, True)
+    house.gateway.hot.clear()
+    assert (await house.speak(TEXT)).audio == recording()
+
+
+async def test_a_flight_of_the_same_is_not_disturbed(make_house: MakeHouse, tmp_path: Path, catalog: str) -> None:
+    house = await make_house(database_url=catalog)
+    gate = Gate(0)
+    house.vendors.behave(gate=gate)
+    source = folder_of(tmp_path / "in", [ROW], {"a.mp3": recording()})
+    flying = asyncio.create_task(house.speak(TEXT))
+    await until(lambda: gate.waiting == 1)
+    assert counted(await bring(house, source)) == {"busy": 1}
+    gate.open()
+    heard = await flying
+    assert (heard.outcome, house.calls) == ("miss", 1)
+    house.gateway.hot.clear()
+    assert (await house.speak(TEXT)).audio == heard.audio
+
+
+async def test_who_asks_meanwhile_waits_and_does_not_pay(
+    make_house: MakeHouse, tmp_path: Path, catalog: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = await make_house(database_url=catalog)
+    asked: list[asyncio.Task[Any]] = []
+    write = LocalStorage.write
+
+    async def slow(self: LocalStorage, *what: Any) -> None:
+        if not asked:
+            asked.append(asyncio.create_task(house.speak(TEXT)))
+            await asyncio.sleep(0.3)  # past the moment at which it would have called
+        await write(self, *what)
+
+    monkeypatch.setattr(LocalStorage, "write", slow)
+    source = folder_of(tmp_path / "in", [ROW], {"a.mp3": recording()})
+    assert counted(await bring(house, source)) == {"imported": 1}
+    heard = await asked[0]
+    assert (heard.status, heard.audio, house.calls) == (200, recording(), 0)
+
+
+async def test_what_is_removed_meanwhile_does_not_land(
+    make_house: MakeHouse, tmp_path: Path, catalog: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = await make_house(database_url=catalog)
+    source = folder_of(tmp_path / "in", [ROW], {"a.mp3": recording()})
+    land = Imports.land
+
+    async def removed_before(self: Imports, fence: int, arrivals: Any) -> Any:
+        for arrival in arrivals:
+            name = arrival.asset.content_hash
+            await house.gateway.catalog.remove(name, "default", lambda _: True)
+        return await land(self, fence, arrivals)
+
+    monkeypatch.setattr(Imports, "land", removed_before)
+    assert counted(await bring(house, source)) == {"busy": 1}
+    assert await house.rows() == 0
+
+
+async def test_a_lease_is_renewed_while_the_storage_is_slow(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = LocalStorage.write
+
+    async def slow(self: LocalStorage, *what: Any) -> None:
+        await asyncio.sleep(1.0)  # three times the life of a lease
+        await write(self, *what)
+
+    monkeypatch.setattr(LocalStorage, "write", slow)
+    source = folder_of(tmp_path / "in", [ROW], {"a.mp3": recording()})
+    assert counted(await bring(house, source, life=0.3)) == {"imported": 1}
+
+
+async def test_leases_are_given_back_where_the_disk_is_full(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = LocalStorage.write
+    written: list[str] = []
+
+    async def full(self: LocalStorage, path: str, *what: Any) -> None:
+        if len(written) >= 2:
+            raise StorageFull("Nothing can be written.", backend="local")
+        written.append(path)
+        await write(self, path, *what)
+
+    rows = [ROW | {"file": f"{n}.mp3", "text": f"{TEXT} {n}"} for n in range(4)]
+    source = folder_of(tmp_path / "in", rows, {row["file"]: recording(row["text"]) for row in rows})
+    with monkeypatch.context() as disk:
+        disk.setattr(LocalStorage, "write", full)
+        with pytest.raises(StorageFull):
+            await bring(house, source)
+    wish = TakeOff(b"r" * 32, b"c" * 32, "default", "t")
+    assert isinstance(await house.gateway.catalog.take_off(wish, 1.0), Lease)
+    assert counted(await bring(house, source)) == {"imported": 4}, "no lease is left"
+
+
+async def test_retention_is_as_told(house: House, tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "in", [ROW], {"a.mp3": recording()})
+    await bring(house, source, keep=0.2, keep_text=False)
+    [asset] = await _assets(house)
+    assert (asset.text, asset.until is not None) == (None, True)
+    await asyncio.sleep(0.25)
+    report = await bring(house, source)
+    assert "run sayonce upkeep" in report.refused[0][1]
+    await house.gateway.upkeep.run(dry=False, sweep_all=False)
+    assert counted(await bring(house, source)) == {"imported": 1}
+
+
+async def _assets(house: House) -> list[Any]:
+    from sqlalchemy import select
+
+    from sayonce.catalog.tables import assets
+
+    database = house.gateway.catalog._database
+    return list(await database.read(lambda link: link.execute(select(assets)).all()))
+
+
+# ── bad input ────────────────────────────────────────────────────────────────────────────────────
+
+MP3_CUT = recording()[:-100]
+WRONG: dict[str, tuple[dict[str, Any], bytes, str]] = {
+    "cut short": ({}, MP3_CUT, "no whole mp3 audio"),
+    "a text": ({}, b"This is no audio at all, but a text that somebody has renamed to .mp3.", "it is no mp3 audio"),
+    "a page": ({}, b"<html>" + b" " * 1_000, "it is no mp3 audio"),
+    "nothing": ({}, b"", "it is empty"),
+    "another format": ({"format": "flac"}, recording(), "it is no flac audio in flac"),
+    "another rate": ({"format": "mp3_44100_128"}, recording(), "24000 samples a second, and not 44100"),
+    "much too long": ({"text": "Hi."}, recording(TEXT * 9), "too long for its text"),
+    "much too short": ({"text": TEXT * 9}, recording("Hi."), "too short for its text"),
+    "no text": ({"text": None}, recording(), "nothing tells its text"),
+    "no words": ({"text": " \n "}, recording(), ""),
+    "a number": ({"text": 7}, recording(), "its text is not text"),
+    "no voice": ({"voice": ""}, recording(), "nothing tells its voice"),
+    "no such format": ({"format": "mp9"}, recording(), "there is no such format"),
+    "no such upstream": ({"upstream": "nobody"}, recording(), "There is no such upstream"),
+    "an upstream without a key": ({"upstream": "deepgram"}, recording(), "Set DEEPGRAM_API_KEY"),
+    "no such scope": ({"scope": "everyone"}, recording(), "there is no such scope"),
+    "nobody's": ({"scope": "user"}, recording(), "needs to know the user"),
+    "a wrong speed": ({"speed": "fast"}, recording(), "its speed is no number"),
+    "an endless speed": ({"speed": "inf"}, recording(), ""),
+    "a wrong option": ({"options": "[1]"}, recording(), "its options are no set"),
+    "half a variation": ({"variation": 1.5}, recording(), "no whole number"),
+    "a misspelt field": ({"vioce": "nova"}, recording(), "there is no field 'vioce'"),
+    "too long a text": ({"text": "word " * 2_000}, recording(), ""),
+}
+
+
+@pytest.mark.parametrize(("told", "data", "why"), WRONG.values(), ids=WRONG)
+async def test_what_is_wrong_is_told_by_its_row(
+    house: House, tmp_path: Path, told: dict[str, Any], data: bytes, why: str
+) -> None:
+    rows = [ROW | {"file": "good.mp3"}, ROW | {"text": TEXT + "!"} | told]
+    report = await bring(house, folder_of(tmp_path / "in", rows, {"good.mp3": recording(), "a.mp3": data}))
+    assert counted(report) == {"imported": 1, "refused": 1}
+    [(place, reason)] = report.refused
+    assert place == "line 2"
+    assert why in reason
+    assert TEXT not in reason
+    assert len(house.blobs()) == await house.rows() == 1
+
+
+@pytest.mark.parametrize("name", ["../outside.mp3", "{root}/../outside.mp3", "link.mp3", "linked/outside.mp3"])
+async def test_nothing_outside_of_the_folder_is_read(house: House, tmp_path: Path, name: str) -> None:
+    (tmp_path / "outside.mp3").write_bytes(recording())
+    root = folder_of(tmp_path / "in", [ROW | {"file": name.replace("{root}", str(tmp_path / "in"))}], {})
+    (root / "link.mp3").symlink_to(tmp_path / "outside.mp3")
+    (root / "linked").symlink_to(tmp_path)
+    report = await bring(house, root)
+    assert report.refused == [("line 1", "its file is outside of the folder.")]
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        *[("gone.mp3", "No such file"), ("folder", "no plain file"), ("pipe.mp3", "no plain file")],
+        *[("", "names no file"), (7, "names no file"), ("long" * 200, "too long")],
+    ],
+)
+async def test_a_file_that_is_none_is_refused(house: House, tmp_path: Path, name: Any, why: str) -> None:
+    root = folder_of(tmp_path / "in", [{"file": name, "text": TEXT, "voice": "nova", "format": "mp3"}], {})
+    (root / "folder").mkdir()
+    os.mkfifo(root / "pipe.mp3")
+    [(place, reason)] = (await bring(house, root)).refused
+    assert place == "line 1"
+    assert why in reason
+
+
+async def test_a_link_within_the_folder_is_followed(house: House, tmp_path: Path) -> None:
+    root = folder_of(tmp_path / "in", [ROW], {"b.mp3": recording()})
+    (root / "a.mp3").symlink_to("b.mp3")
+    assert counted(await bring(house, root)) == {"imported": 1}
+
+
+async def test_what_is_too_large_is_not_read(make_house: MakeHouse, tmp_path: Path) -> None:
+    house = await make_house(max_audio=1_000)
+    report = await bring(house, folder_of(tmp_path / "in", [ROW], {"a.mp3": recording()}))
+    assert "are more than 1,000" in report.refused[0][1]
+
+
+async def test_a_model_that_nothing_tells_is_asked_for(house: House, tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "in", [ROW], {"a.mp3": recording()})
+    report = await bring(house, source, model=None)
+    assert report.refused == [("line 1", "nothing tells its model. Give it with --model.")]
+    raw = folder_of(tmp_path / "raw", [ROW | {"file": "a.pcm"}], {"a.pcm": b"\0\0" * 24_000})
+    assert "Give it with --format" in (await bring(house, raw)).refused[0][1]
+    assert counted(await bring(house, raw, format="pcm")) == {"imported": 1}
+
+
+async def test_the_doubtful_is_kept_when_told_so(house: House, tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "in", [ROW | {"text": "Hi."}], {"a.mp3": recording(TEXT * 9)})
+    assert counted(await bring(house, source, doubtful=True)) == {"imported": 1}
+    [asset] = await _assets(house)
+    assert asset.flags == "implausible"
+
+
+async def test_a_broken_row_ends_it_and_what_landed_stays(house: House, tmp_path: Path) -> None:
+    rows = [ROW | {"file": f"{n}.mp3", "text": f"Say {n}."} for n in range(250)]
+    root = folder_of(tmp_path / "in", rows, {row["file"]: recording(row["text"]) for row in rows})
+    with (root / "manifest.jsonl").open("a") as manifest:
+        manifest.write('{"text": "broken\n')
+    with pytest.raises(InvalidRequest, match=r"line 251: is no JSON"):
+        await bring(house, root)
+    assert await house.rows() == 200
+    (root / "manifest.jsonl").write_text((root / "manifest.jsonl").read_text().rpartition('{"text": "broken')[0])
+    assert counted(await bring(house, root)) == {"imported": 50, "known": 200}
+
+
+@pytest.mark.parametrize("names", [(), ("manifest.csv", "manifest.yaml")])
+def test_a_folder_without_its_manifest_is_refused(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        (tmp_path / name).write_text("text\na\n")
+    with pytest.raises(InvalidRequest, match="--manifest"):
+        Folder(tmp_path, None, {}, 1)
+    with pytest.raises(InvalidRequest, match="is no folder"):
+        Folder(tmp_path / "gone", None, {}, 1)
+
+
+def test_outcomes_are_those_that_people_read() -> None:
+    assert {*Outcome} == {"imported", "known", "busy", "refused"}
