@@ -1,4 +1,4 @@
-"""100,000 small recordings brought along from a table of another's: how many a second, and what it takes of memory."""
+"""100,000 small recordings brought along from another's table: how many a second, and what memory it takes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from sayonce.storage.paths import PathTemplate
 from sayonce.testing.postgres import PostgresServer, postgres_server
 from sayonce.testing.vendors.sound import audio
 
-MANY, PAGE = int(os.environ.get("MANY", "100_000")), 1_000
+MANY = int(os.environ.get("MANY", "100_000"))
 SECONDS = 0.6  # a word or two, 6 KB of mp3
 # So many recordings of their own; each of a table is one of them.
 _TAKES = 200
@@ -75,8 +75,8 @@ async def _imported(settings: configuration.Settings, table: str) -> tuple[float
         importing = Importing(gateway.catalog, place, reading, Manner(), time.time)
         source = SqlTable(table, "tts_cache", columns, {}, settings.max_audio)
         began, report = time.perf_counter(), Report()
-        async for report in importing.run(source):
-            pass
+        async for current in importing.run(source):
+            report = current
         took = time.perf_counter() - began
         await source.aclose()
     return took, report

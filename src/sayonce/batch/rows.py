@@ -20,7 +20,7 @@ from sayonce.batch.yaml_items import Items, NotYaml
 from sayonce.errors import InvalidRequest
 
 #: What a row may be long, in bytes, and how deep what is in it.
-LONGEST, DEEPEST = 1_048_576, 16
+LONGEST, DEEPEST = 8_388_608, 16
 # What begins some files and is no part of them.
 _BOM = b"\xef\xbb\xbf"
 

@@ -26,6 +26,8 @@ from sayonce.catalog.collections import Collections
 from sayonce.catalog.database import Database
 from sayonce.catalog.greetings import StoredGreetings
 from sayonce.catalog.imports import Imports
+from sayonce.catalog.inventory import Inventory
+from sayonce.catalog.moves import Moves
 from sayonce.catalog.records import (
     ApiKey,
     Asset,
@@ -72,7 +74,10 @@ class Catalog:
         #: What callers of tenants are greeted with.
         self.greetings = StoredGreetings(database, clock)
         #: What is brought along from elsewhere.
+        #: What is brought along from elsewhere, what there is, and what changes its storage.
         self.imports = Imports(database, clock)
+        self.inventory = Inventory(database, clock)
+        self.moves = Moves(database, clock)
 
     # ── assets ───────────────────────────────────────────────────────────────────────────────────
 

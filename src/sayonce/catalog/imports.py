@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, insert, select
 
 from sayonce.catalog import assets as kept
-from sayonce.catalog import leases as flights
-from sayonce.catalog import locks
+from sayonce.catalog import batches, locks
 from sayonce.catalog.adoption import ADOPTED
 from sayonce.catalog.database import Database
 from sayonce.catalog.records import Asset, Use
-from sayonce.catalog.tables import assets, blobs, leases, uses
+from sayonce.catalog.tables import assets, blobs, uses
 from sayonce.catalog.upserts import upsert
 
 #: The kind of the use that keeps what was imported.
@@ -63,7 +62,7 @@ class Imports:
 
     async def renew(self, fence: int, life: float) -> None:
         """Holds all that the fence still holds for longer."""
-        await self._database.note(_renew, fence, self._clock() + life)
+        await self._database.note(batches.renew, fence, self._clock() + life)
 
     async def land(self, fence: int, arrivals: Sequence[Arrival]) -> Sequence[Verdict]:
         """Keeps those whose lease the fence still holds and that nothing is in the way of, and gives their leases
@@ -72,7 +71,7 @@ class Imports:
 
     async def release(self, fence: int) -> None:
         """Gives back what the fence still holds."""
-        await self._database.note(_release, fence)
+        await self._database.note(batches.release, fence)
 
 
 def _judged(connection: Connection, wanted: Sequence[Asset], now: float) -> list[Verdict]:
@@ -85,27 +84,14 @@ def _take(
 ) -> tuple[int, list[Verdict]]:
     locks.alone_with_recipe(connection, *{asset.recipe_hash for asset in wanted})
     verdicts = _judged(connection, wanted, now)
-    free = {asset.recipe_hash: asset for asset, told in zip(wanted, verdicts, strict=True) if told is Verdict.FREE}
-    fence = flights.next_fence(connection)
-    if free:
-        connection.execute(delete(leases).where(leases.c.recipe_hash.in_(list(free))))
-        connection.execute(insert(leases), [_lease(asset, fence, holder, now + life) for asset in free.values()])
-    return fence, verdicts
-
-
-def _renew(connection: Connection, fence: int, expires: float) -> None:
-    connection.execute(update(leases).where(leases.c.fence == fence).values(expires=expires))
-
-
-def _release(connection: Connection, fence: int) -> None:
-    connection.execute(delete(leases).where(leases.c.fence == fence))
+    free = [asset for asset, told in zip(wanted, verdicts, strict=True) if told is Verdict.FREE]
+    return batches.take(connection, free, holder, now + life), verdicts
 
 
 def _land(connection: Connection, fence: int, arrivals: Sequence[Arrival], now: float) -> list[Verdict]:
     recipes = {arrival.asset.recipe_hash for arrival in arrivals}
     locks.alone_with_recipe(connection, *recipes)
-    mine = leases.c.recipe_hash.in_(list(recipes)) & (leases.c.fence == fence)
-    held = set(connection.execute(delete(leases).where(mine).returning(leases.c.recipe_hash)).scalars())
+    held = batches.give_back(connection, fence, recipes)
     for arrival in arrivals:
         [blob] = arrival.asset.blobs
         locks.alone_with_place(connection, blob.storage, blob.path)
@@ -148,8 +134,7 @@ class _Standing:
             self._formats.setdefault(row.recipe_hash, set()).add(row.content_hash)
         self._imported = self._also_imported(connection)
         self._placed = _placed(connection, wanted)
-        flying = leases.c.recipe_hash.in_(recipes) & (leases.c.expires > now) & leases.c.failure.is_(None)
-        self._flying = set(connection.execute(select(leases.c.recipe_hash).where(flying)).scalars())
+        self._flying = batches.flying(connection, recipes, now)
 
     def verdict(self, asset: Asset) -> Verdict:
         there = self._there.get(asset.content_hash)
@@ -180,12 +165,6 @@ def _placed(connection: Connection, wanted: Iterable[Asset]) -> Collection[tuple
     paths = [blob.path for asset in wanted for blob in asset.blobs]
     rows = connection.execute(select(blobs.c.storage, blobs.c.path).where(blobs.c.path.in_(paths)))
     return {(row.storage, row.path) for row in rows}
-
-
-def _lease(asset: Asset, fence: int, holder: str, expires: float) -> dict[str, object]:
-    row = {"recipe_hash": asset.recipe_hash, "content_hash": asset.content_hash, "tenant": asset.owner.tenant}
-    told = {"fence": fence, "holder": holder, "expires": expires, "refresh": True}
-    return {**row, **told, "failure": None, "reserved_micros": 0}
 
 
 def _asset_row(arrival: Arrival) -> Mapping[str, object]:

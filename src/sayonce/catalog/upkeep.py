@@ -116,7 +116,7 @@ def invalidate(
     connection: Connection, which: Selection, after: int, most: int, now: float
 ) -> tuple[Removed, int | None]:
     """Removes what is selected, by id from `after` on; and where to go on, None at the end."""
-    chosen = [assets.c.id > after, *_criteria(which)]
+    chosen = [assets.c.id > after, *criteria(which)]
     ids = connection.execute(select(assets.c.id).where(*chosen).order_by(assets.c.id).limit(most)).scalars().all()
     removed = _remove(connection, assets.c.id.in_(ids), assets.c.id, most, now)
     return removed, ids[-1] if len(ids) == most else None
@@ -124,7 +124,7 @@ def invalidate(
 
 def selected(connection: Connection, which: Selection) -> int:
     """How many assets are selected."""
-    return int(connection.execute(select(func.count()).select_from(assets).where(*_criteria(which))).scalar_one())
+    return int(connection.execute(select(func.count()).select_from(assets).where(*criteria(which))).scalar_one())
 
 
 def named(connection: Connection, storage: str, paths: Sequence[str]) -> set[str]:
@@ -178,7 +178,7 @@ def _unnamed(connection: Connection, orphans: Iterable[Blob]) -> tuple[Blob, ...
     return tuple(blob for blob in orphans if (blob.storage, blob.path) not in taken)
 
 
-def _criteria(which: Selection) -> list[ColumnElement[bool]]:
+def criteria(which: Selection) -> list[ColumnElement[bool]]:
     """All of what is told must hold."""
     columns = {"tenant": assets.c.tenant, "voice": assets.c.voice, "upstream": assets.c.upstream}
     told: list[ColumnElement[bool]] = [

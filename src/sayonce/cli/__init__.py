@@ -10,9 +10,11 @@ from sayonce.cli import (
     adopt,
     db,
     doctor,
+    exporting,
     importing,
     keys,
     lifecycle,
+    moving,
     say,
     seed,
     serve,
@@ -44,6 +46,8 @@ app.add_typer(db.app, name="db")
 app.command("doctor")(doctor.doctor)
 app.command("adopt")(adopt.adopt)
 app.command("import")(importing.bring)
+app.command("export")(exporting.export)
+app.command("move")(moving.move)
 app.add_typer(lifecycle.app, name="lifecycle")
 app.command("settings")(settings.show)
 

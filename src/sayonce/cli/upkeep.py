@@ -68,7 +68,7 @@ def invalidate(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell how many it is.")] = False,
 ) -> None:
     """Remove every asset of which all that is told holds; what is asked for again is spoken, and paid for, anew."""
-    which = Selection(tenant, collection, session, user, voice, provider, _before(older_than))
+    which = Selection(tenant, collection, session, user, voice, provider, made_before(older_than))
     if which == Selection():
         raise InvalidRequest("Nothing was selected.", remedy="sayonce invalidate --help tells of the options.")
     console = Console(stderr=True, highlight=False)
@@ -87,7 +87,8 @@ async def _invalidate(which: Selection, *, dry: bool) -> int:
         return await (gateway.catalog.selected(which) if dry else gateway.upkeep.invalidate(which))
 
 
-def _before(older_than: str | None) -> float | None:
+def made_before(older_than: str | None) -> float | None:
+    """What was made before that moment was made longer ago than such as '30d'."""
     if older_than is None:
         return None
     try:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import Result
+from sqlalchemy import select
 from typer.testing import CliRunner
 
 from sayonce.batch.importing import Importing, Manner, Report
@@ -18,6 +19,7 @@ from sayonce.batch.pieces import Reading, usual
 from sayonce.batch.sources.contract import Source
 from sayonce.batch.sources.folder import Folder
 from sayonce.cache.shelf import Place
+from sayonce.catalog.tables import assets
 from sayonce.cli import app
 from sayonce.speech.formats import MP3, AudioFormat
 from sayonce.storage.paths import PathTemplate
@@ -55,6 +57,12 @@ async def bring(
         return [report async for report in importing.run(source)][-1]
     finally:
         await source.aclose()
+
+
+async def rows_of(house: House) -> list[Any]:
+    """The rows of what is kept."""
+    database = house.gateway.catalog._database
+    return list(await database.read(lambda link: link.execute(select(assets)).all()))
 
 
 def counted(report: Report) -> dict[str, int]:
