@@ -24,11 +24,12 @@ from sayonce.cache.shelf import Place, path_fields
 from sayonce.catalog.catalog import Catalog
 from sayonce.catalog.imports import IMPORTED, Arrival, Verdict
 from sayonce.catalog.records import Asset, Blob, Use
-from sayonce.errors import CatalogUnavailable, RequestError, SayonceError
+from sayonce.errors import CatalogUnavailable, InvalidRequest, RequestError, SayonceError
 
 # Recordings that are landed together, and the bytes of them above which no more join.
 _BATCH, _BATCH_BYTES = 200, 32_000_000
-# How many are written at a time.
+# How many threads look at them, so many at a go; and how many are written at a time.
+_HEARD_AT_ONCE, _PART = os.cpu_count() or 1, 10
 _WRITTEN_AT_ONCE = 16
 # How many refused rows are named.
 _MOST_NAMED = 10_000
@@ -107,19 +108,40 @@ class Importing:
     async def run(self, source: Source) -> AsyncIterator[Report]:
         """Goes through the source; gives the report as it stands after each batch. InvalidRequest where the source
         cannot be read on, StorageError and CatalogError where they fail: what landed until then stays."""
-        report, batch, size = Report(), list[tuple[Piece, bytes]](), 0
-        with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="import") as threads:
+        report = Report()
+        landing: asyncio.Task[None] | None = None
+        with ThreadPoolExecutor(_HEARD_AT_ONCE, thread_name_prefix="import") as threads:
+            try:
+                async for batch in self._batches(source, report):
+                    heard = await self._heard(batch, report, threads)
+                    if landing is not None:
+                        await landing  # one batch lands while the next is looked at
+                        yield report
+                    landing = asyncio.create_task(self._keep(heard, report))
+                if landing is not None:
+                    await landing
+            finally:
+                if landing is not None:
+                    await asyncio.gather(landing, return_exceptions=True)
+        yield report
+
+    async def _batches(self, source: Source, report: Report) -> AsyncIterator[list[tuple[Piece, bytes]]]:
+        batch, size = list[tuple[Piece, bytes]](), 0
+        try:
             async for piece in source.pieces():
                 data = await self._data(piece, report)
                 if data is not None:
                     batch.append((piece, data))
                     size += len(data)
                 if len(batch) >= _BATCH or size >= _BATCH_BYTES:
-                    await self._import(batch, report, threads)
-                    yield report
+                    yield batch
                     batch, size = [], 0
-            await self._import(batch, report, threads)
-        yield report
+        except InvalidRequest:
+            if batch:
+                yield batch  # what came before what cannot be read is whole
+            raise
+        if batch:
+            yield batch
 
     async def _data(self, piece: Piece, report: Report) -> bytes | None:
         try:
@@ -128,21 +150,25 @@ class Importing:
             report.refuse(piece.place, reason(error))
             return None
 
-    async def _import(
+    async def _heard(
         self, batch: Sequence[tuple[Piece, bytes]], report: Report, threads: ThreadPoolExecutor
-    ) -> None:
+    ) -> Sequence[_Heard]:
+        """Those of a batch that may be kept, one of a name."""
         await self._know([piece.fields for piece, _ in batch])
         loop = asyncio.get_running_loop()
-        heard = await asyncio.gather(*(loop.run_in_executor(threads, self._hear, *each) for each in batch))
+        parts = [batch[first : first + _PART] for first in range(0, len(batch), _PART)]
+        heard = await asyncio.gather(*(loop.run_in_executor(threads, self._hear_all, part) for part in parts))
         found: dict[bytes, _Heard] = {}
-        for each in heard:
+        for each in (each for part in heard for each in part):
             if isinstance(each, _Heard):
                 self._add(found, each, report)
             else:
                 report.refuse(*each)
-        fresh = list(found.values())
-        verdicts = await self._land(fresh) if fresh else []
-        for each, verdict in zip(fresh, verdicts, strict=True):
+        return list(found.values())
+
+    async def _keep(self, heard: Sequence[_Heard], report: Report) -> None:
+        verdicts = await self._land(heard) if heard else []
+        for each, verdict in zip(heard, verdicts, strict=True):
             self._note(report, each, verdict)
 
     async def _know(self, told: Sequence[Mapping[str, object]]) -> None:
@@ -151,6 +177,9 @@ class Importing:
         for name in {self._reading.tenant(fields) for fields in told} - chains.keys():
             tenant = await self._catalog.tenant(name)
             chains[name] = () if tenant is None else tenant.chain
+
+    def _hear_all(self, part: Sequence[tuple[Piece, bytes]]) -> list[_Heard | tuple[str, str]]:
+        return [self._hear(*each) for each in part]
 
     def _hear(self, piece: Piece, data: bytes) -> _Heard | tuple[str, str]:
         """The recording as it would be kept, or why it is not."""
