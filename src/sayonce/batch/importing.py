@@ -10,7 +10,7 @@ import asyncio
 import os
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -25,12 +25,12 @@ from sayonce.catalog.catalog import Catalog
 from sayonce.catalog.imports import IMPORTED, Arrival, Verdict
 from sayonce.catalog.records import Asset, Blob, Use
 from sayonce.errors import CatalogUnavailable, InvalidRequest, RequestError, SayonceError
+from sayonce.storage.contract import Writing
 
 # Recordings that are landed together, and the bytes of them above which no more join.
 _BATCH, _BATCH_BYTES = 200, 32_000_000
-# How many threads look at them, so many at a go; and how many are written at a time.
+# How many threads look at them, so many at a go.
 _HEARD_AT_ONCE, _PART = os.cpu_count() or 1, 10
-_WRITTEN_AT_ONCE = 16
 # How many refused rows are named.
 _MOST_NAMED = 10_000
 
@@ -103,7 +103,6 @@ class Importing:
         self._reading = reading
         self._manner = manner
         self._clock = clock
-        self._writing = asyncio.Semaphore(_WRITTEN_AT_ONCE)
 
     async def run(self, source: Source) -> AsyncIterator[Report]:
         """Goes through the source; gives the report as it stands after each batch. InvalidRequest where the source
@@ -223,7 +222,9 @@ class Importing:
             return verdicts
         async with self._held([each.clip.asset for each in free]) as (fence, mine):
             ours = [each for each, told in zip(free, mine, strict=True) if told is Verdict.FREE]
-            await _all(self._write(each.clip) for each in ours)
+            await self._place.storage.write_all(
+                [await self._writing(each.clip.asset, each.clip.data) for each in ours]
+            )
             landed = await imports.land(fence, [Arrival(each.clip.asset, self._use(each)) for each in ours])
         told = {each.place: verdict for each, verdict in zip(free, mine, strict=True)}
         told |= {each.place: verdict for each, verdict in zip(ours, landed, strict=True)}
@@ -243,12 +244,10 @@ class Importing:
             with suppress(CatalogUnavailable):  # then they expire
                 await imports.release(fence)
 
-    async def _write(self, clip: Clip) -> None:
-        asset, storage = clip.asset, self._place.storage
+    async def _writing(self, asset: Asset, data: bytes) -> Writing:
         [blob] = asset.blobs
         metadata = blob_metadata(asset, await self._catalog.identity())
-        async with self._writing:
-            await storage.write(blob.path, clip.data, metadata, serving(asset, blob.path))
+        return Writing(blob.path, data, metadata, serving(asset, blob.path))
 
     def _use(self, each: _Heard) -> Use:
         """Pinned is what was recorded: nobody could speak it anew."""
@@ -262,11 +261,3 @@ async def _renew(renew: Callable[[], Awaitable[None]], every: float) -> None:
         await asyncio.sleep(every)
         with suppress(CatalogUnavailable):  # it may be back before they expire; if not, the landing will tell
             await renew()
-
-
-async def _all(work: Iterable[Awaitable[None]]) -> None:
-    """Awaits all; raises the first error of any, when all have ended."""
-    done = await asyncio.gather(*work, return_exceptions=True)
-    for each in done:
-        if isinstance(each, BaseException):
-            raise each

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from sayonce.errors import StorageUnavailable
 from sayonce.resting import Resting
-from sayonce.storage.contract import PLAIN, LifecycleRule, Serving, Storage, StoredBlob
+from sayonce.storage.contract import PLAIN, LifecycleRule, Serving, Storage, StoredBlob, Writing
 
 
 class Guarded(Storage):
@@ -29,6 +29,10 @@ class Guarded(Storage):
     async def write(self, path: str, data: bytes, metadata: Mapping[str, str], serving: Serving = PLAIN) -> None:
         with self._resting.heeded():
             await self._storage.write(path, data, metadata, serving)
+
+    async def write_all(self, blobs: Sequence[Writing]) -> None:
+        with self._resting.heeded():
+            await self._storage.write_all(blobs)
 
     async def read(self, path: str) -> bytes:
         with self._resting.heeded():

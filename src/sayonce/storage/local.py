@@ -7,14 +7,16 @@ also after a power cut. Its metadata lies beside it in a file of its own, writte
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import errno
 import json
 import os
 import secrets
 import stat
+import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -23,10 +25,15 @@ from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 from sayonce.errors import BlobNotFound, InvalidSettings, StorageError, StorageFull, StorageUnavailable
-from sayonce.storage.contract import PLAIN, Serving, Storage, StoredBlob
+from sayonce.storage.contract import PLAIN, Serving, Storage, StoredBlob, Writing
 from sayonce.storage.paths import validated
 
 T = TypeVar("T")
+
+# Of Linux alone; Python does not name it.
+_syncfs: Callable[[int], int] | None = (
+    getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None) if sys.platform == "linux" else None
+)
 
 # Present in every root: without it the disk is not the one that was written to, and nothing is known to be gone.
 _MARKER = ".sayonce-storage"
@@ -64,6 +71,12 @@ class LocalStorage(Storage):
 
     async def write(self, path: str, data: bytes, metadata: Mapping[str, str], serving: Serving = PLAIN) -> None:
         await self._run(self._write, path, data, json.dumps(dict(metadata)).encode())
+
+    async def write_all(self, blobs: Sequence[Writing]) -> None:
+        if _syncfs is None:
+            await super().write_all(blobs)
+        else:
+            await self._run(self._write_all, blobs)
 
     async def read(self, path: str) -> bytes:
         return await self._run(self._read, path)
@@ -104,6 +117,43 @@ class LocalStorage(Storage):
         self._make_folder(place.parent)
         self._put(_sidecar(place), metadata)
         self._put(place, data)
+
+    def _write_all(self, blobs: Sequence[Writing]) -> None:
+        """As `_write` each, but that all of them wait for the disk together, three times: a file at a time takes a
+        hundred times as long."""
+        places = [self._place(blob.path) for blob in blobs]
+        for folder in {place.parent for place in places}:
+            self._make_folder(folder)
+        files = [
+            (_sidecar(place), json.dumps(dict(b.metadata)).encode()) for place, b in zip(places, blobs, strict=True)
+        ]
+        beside = self._put_aside(files)
+        try:
+            bytes_aside = self._put_aside([(place, blob.data) for place, blob in zip(places, blobs, strict=True)])
+        except BaseException:
+            _unlink(beside)
+            raise
+        try:
+            for part in ({}, beside, bytes_aside):
+                for aside, place in part.items():
+                    os.rename(aside, place)
+                _sync_all(self._root)
+        except BaseException:
+            _unlink({**beside, **bytes_aside})
+            raise
+
+    def _put_aside(self, files: Sequence[tuple[Path, bytes]]) -> Mapping[Path, Path]:
+        """Files that are not synced yet, each with its place."""
+        asides: dict[Path, Path] = {}
+        try:
+            for place, data in files:
+                aside = self._root / _PARTIAL / secrets.token_hex(16)
+                asides[aside] = place
+                os.close(_written(aside, data))
+        except BaseException:
+            _unlink(asides)
+            raise
+        return asides
 
     def _put(self, place: Path, data: bytes) -> None:
         aside = self._root / _PARTIAL / secrets.token_hex(16)
@@ -238,12 +288,39 @@ class LocalStorage(Storage):
 
 
 def _write_synced(place: Path, data: bytes) -> None:
+    handle = _written(place, data)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _written(place: Path, data: bytes) -> int:
+    """The handle of a new file with these bytes."""
     handle = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
     try:
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(handle, rest) :]
-        os.fsync(handle)
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+def _unlink(asides: Iterable[Path]) -> None:
+    for aside in asides:
+        aside.unlink(missing_ok=True)
+
+
+def _sync_all(root: Path) -> None:
+    """Has everything that was written to the root's file system reach its disk; OSError where not all has."""
+    assert _syncfs is not None
+    handle = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if _syncfs(handle) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
     finally:
         os.close(handle)
 

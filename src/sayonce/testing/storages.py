@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from sayonce.errors import BlobNotFound, StorageError, StorageMisconfigured
-from sayonce.storage.contract import LifecycleRule, Serving, Storage
+from sayonce.storage.contract import LifecycleRule, Serving, Storage, Writing
 
 TOLD = {"content_hash": "ab" * 32, "voice": "grün 🙂"}
 
@@ -33,6 +33,16 @@ class StorageContract:
         await storage.write("a/b/c.mp3", b"bytes", TOLD)
         assert await storage.read("a/b/c.mp3") == b"bytes"
         assert await storage.metadata("a/b/c.mp3") == TOLD
+
+    async def test_many_are_written_together(self, storage: Storage) -> None:
+        await storage.write("a/0.mp3", b"old and longer", {"n": "old"})
+        await storage.write_all([])
+        blobs = [Writing(f"a/{n}.mp3", b"%d" % n * 100, {"n": str(n)}) for n in range(40)]
+        await storage.write_all(blobs)
+        for blob in blobs:
+            assert await storage.read(blob.path) == blob.data
+            assert await storage.metadata(blob.path) == blob.metadata
+        assert len([blob async for blob in storage.list()]) == 40
 
     @pytest.mark.parametrize("size", [0, 1, 20_000_000])
     async def test_sizes(self, storage: Storage, size: int) -> None:

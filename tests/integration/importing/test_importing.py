@@ -191,7 +191,7 @@ async def test_who_asks_meanwhile_waits_and_does_not_pay(
 ) -> None:
     house = await make_house(database_url=catalog)
     asked: list[asyncio.Task[Any]] = []
-    write = LocalStorage.write
+    write = LocalStorage.write_all
 
     async def slow(self: LocalStorage, *what: Any) -> None:
         if not asked:
@@ -199,7 +199,7 @@ async def test_who_asks_meanwhile_waits_and_does_not_pay(
             await asyncio.sleep(0.3)  # past the moment at which it would have called
         await write(self, *what)
 
-    monkeypatch.setattr(LocalStorage, "write", slow)
+    monkeypatch.setattr(LocalStorage, "write_all", slow)
     source = folder_of(tmp_path / "in", [ROW], {"a.mp3": recording()})
     assert counted(await bring(house, source)) == {"imported": 1}
     heard = await asked[0]
@@ -227,13 +227,13 @@ async def test_what_is_removed_meanwhile_does_not_land(
 async def test_a_lease_is_renewed_while_the_storage_is_slow(
     house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = LocalStorage.write
+    write = LocalStorage.write_all
 
     async def slow(self: LocalStorage, *what: Any) -> None:
         await asyncio.sleep(1.0)  # three times the life of a lease
         await write(self, *what)
 
-    monkeypatch.setattr(LocalStorage, "write", slow)
+    monkeypatch.setattr(LocalStorage, "write_all", slow)
     source = folder_of(tmp_path / "in", [ROW], {"a.mp3": recording()})
     assert counted(await bring(house, source, life=0.3)) == {"imported": 1}
 
@@ -241,19 +241,16 @@ async def test_a_lease_is_renewed_while_the_storage_is_slow(
 async def test_leases_are_given_back_where_the_disk_is_full(
     house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = LocalStorage.write
-    written: list[str] = []
+    write = LocalStorage.write_all
 
-    async def full(self: LocalStorage, path: str, *what: Any) -> None:
-        if len(written) >= 2:
-            raise StorageFull("Nothing can be written.", backend="local")
-        written.append(path)
-        await write(self, path, *what)
+    async def full(self: LocalStorage, blobs: Any) -> None:
+        await write(self, blobs[:2])
+        raise StorageFull("Nothing can be written.", backend="local")
 
     rows = [ROW | {"file": f"{n}.mp3", "text": f"{TEXT} {n}"} for n in range(4)]
     source = folder_of(tmp_path / "in", rows, {row["file"]: recording(row["text"]) for row in rows})
     with monkeypatch.context() as disk:
-        disk.setattr(LocalStorage, "write", full)
+        disk.setattr(LocalStorage, "write_all", full)
         with pytest.raises(StorageFull):
             await bring(house, source)
     wish = TakeOff(b"r" * 32, b"c" * 32, "default", "t")
