@@ -216,7 +216,9 @@ async def test_what_is_removed_meanwhile_does_not_land(
     async def removed_before(self: Imports, fence: int, arrivals: Any) -> Any:
         for arrival in arrivals:
             name = arrival.asset.content_hash
-            await house.gateway.catalog.remove(name, "default", lambda _: True)
+            removed = await house.gateway.catalog.remove(name, "default", lambda _: True)
+            assert removed is not None
+            await house.gateway.catalog.let_go(removed)
         return await land(self, fence, arrivals)
 
     monkeypatch.setattr(Imports, "land", removed_before)
@@ -228,14 +230,18 @@ async def test_a_lease_is_renewed_while_the_storage_is_slow(
     house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = LocalStorage.write_all
+    asked: list[asyncio.Task[Any]] = []
 
     async def slow(self: LocalStorage, *what: Any) -> None:
-        await asyncio.sleep(1.0)  # three times the life of a lease
+        await asyncio.sleep(1.0)  # twice the life of a lease
+        asked.append(asyncio.create_task(house.speak(TEXT)))
+        await asyncio.sleep(0.5)  # past the moment at which it would have called
         await write(self, *what)
 
     monkeypatch.setattr(LocalStorage, "write_all", slow)
     source = folder_of(tmp_path / "in", [ROW], {"a.mp3": recording()})
-    assert counted(await bring(house, source, life=0.3)) == {"imported": 1}
+    assert counted(await bring(house, source, life=0.5)) == {"imported": 1}
+    assert ((await asked[0]).audio, house.calls) == (recording(), 0)
 
 
 async def test_leases_are_given_back_where_the_disk_is_full(

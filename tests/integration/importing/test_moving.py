@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from sayonce.cache.moving import Moving, Report, Route
 from sayonce.catalog.moves import Moves
+from sayonce.catalog.tables import uses
 from sayonce.errors import StorageFull
 from sayonce.storage.local import LocalStorage
-from tests.conftest import House, MakeHouse
+from tests.conftest import House, MakeHouse, until
 from tests.integration.importing.conftest import TEXT
 
 OLD, NEW = "database", "bucket"
@@ -92,6 +94,22 @@ async def test_readers_always_find_it(make_house: MakeHouse, tmp_path: Path, cat
     assert (outcomes, house.calls) == ({(200, "hit")}, 20)
 
 
+async def test_old_copies_stay_until_every_gateway_has_read_of_it(
+    make_house: MakeHouse, tmp_path: Path, catalog: str
+) -> None:
+    house = await filled(make_house, tmp_path, catalog)
+    gateway = house.gateway
+    running = Moving(gateway.catalog, gateway.shelf, gateway.storages, Route(NEW, grace=60.0)).run()
+    assert (await anext(running)).moved == 6
+    stopped = asyncio.create_task(anext(running))
+    await until(lambda: gateway.feed.lag < 0.05)
+    assert await places(house) == [(NEW, 6), (OLD, 6)]
+    assert len(await paths(house, OLD)) == 6
+    stopped.cancel()
+    await asyncio.gather(stopped, return_exceptions=True)
+    assert (await move(house)).moved == 0, "they are not moved again"
+
+
 class Killed(BaseException):
     """The process is no more."""
 
@@ -136,6 +154,9 @@ async def test_a_messages_own_file_stays_its_messages(make_house: MakeHouse, tmp
     assert first.headers["x-tts-cache"] == "miss"
     report = await move(house)
     assert (report.failed, await places(house)) == (0, [(NEW, report.moved)])
+    lies = select(uses.c.storage).where(uses.c.path.is_not(None))
+    database = house.gateway.catalog._database
+    assert await database.read(lambda link: set(link.execute(lies).scalars())) == {NEW}, "where its use says it is"
     again = await house.http.post("/api/tts/speak", json=body, headers={"x-sayonce-user": "ann"})
     assert (again.headers["x-tts-cache"], again.content, house.calls) == ("hit", first.content, 1)
     await house.gateway.upkeep.run(dry=False, sweep_all=True)
