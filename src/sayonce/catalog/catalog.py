@@ -73,7 +73,6 @@ class Catalog:
         self.censuses = Censuses(database, clock)
         #: What callers of tenants are greeted with.
         self.greetings = StoredGreetings(database, clock)
-        #: What is brought along from elsewhere.
         #: What is brought along from elsewhere, what there is, and what changes its storage.
         self.imports = Imports(database, clock)
         self.inventory = Inventory(database, clock)
