@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import (
     Column,
@@ -22,11 +22,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import URL, Engine
 from sqlalchemy.exc import ArgumentError, NoSuchTableError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from sayonce.batch.pieces import SAID, WHERE
 from sayonce.batch.sources.contract import Piece, Source, too_large
 from sayonce.errors import InvalidRequest, MissingExtra
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine  # which the extra has that has its drivers
 
 T = TypeVar("T")
 Fetch = Callable[[str], Awaitable[bytes]]
@@ -157,10 +159,10 @@ class _Link:
 
     async def run(self, question: Callable[[Connection], T]) -> T:
         try:
-            if isinstance(self._engine, AsyncEngine):
-                async with self._engine.connect() as connection:
-                    return await connection.run_sync(question)
-            return await asyncio.get_running_loop().run_in_executor(self._thread, self._ask, question)
+            if isinstance(self._engine, Engine):
+                return await asyncio.get_running_loop().run_in_executor(self._thread, self._ask, question)
+            async with self._engine.connect() as connection:
+                return await connection.run_sync(question)
         except (SQLAlchemyError, OSError) as error:
             if isinstance(error, NoSuchTableError):
                 raise
@@ -176,10 +178,10 @@ class _Link:
             return question(connection)
 
     async def aclose(self) -> None:
-        if isinstance(self._engine, AsyncEngine):
-            await self._engine.dispose()
-        else:
+        if isinstance(self._engine, Engine):
             await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.dispose)
+        else:
+            await self._engine.dispose()
         self._thread.shutdown(wait=False)
 
 
@@ -187,6 +189,8 @@ def _engine(told: str) -> Engine | AsyncEngine:
     try:
         url: URL = make_url(told)
         if url.drivername in ("postgres", "postgresql", "postgresql+asyncpg"):
+            from sqlalchemy.ext.asyncio import create_async_engine
+
             return create_async_engine(url.set(drivername="postgresql+asyncpg"))
         return create_engine(url)
     except ArgumentError:
