@@ -23,6 +23,11 @@ COMMANDS = (
     ("say", "Say it once.", "-o", "hello.mp3"),
     ("say", "Guten Morgen.", "--voice", "espeak/de", "-o", "morgen.opus"),
 )
+SEEDED = (
+    ("seed", "examples/life-review.yaml", "--plan"),
+    ("seed", "examples/life-review.yaml"),
+    ("seed", "examples/life-review.yaml"),
+)
 # How often which text is asked for in which voice, before the figures of it are shown.
 HEARD = (
     ("Welcome. Press one for opening hours, two to speak with us.", "nova", 212),
@@ -38,9 +43,12 @@ _FONTS = re.compile(r"@font-face \{.*?\n *\}\n", re.DOTALL)
 
 
 def main() -> None:
-    """Writes docs/command-line.svg and docs/stats.svg."""
+    """Writes docs/command-line.svg, docs/seeding.svg and docs/stats.svg."""
     with tempfile.TemporaryDirectory() as folder:
         _take("command-line", COMMANDS, folder, {"SAYONCE_DATA_DIR": f"{folder}/data"})
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "examples").symlink_to(Path(__file__).parents[1] / "examples")
+        _take("seeding", SEEDED, folder, {"SAYONCE_DATA_DIR": f"{folder}/data"})
     with tempfile.TemporaryDirectory() as folder, _vendor() as url:
         settings = {"data_dir": f"{folder}/data", "openai_base_url": f"{url}/v1", "openai_api_key": "sk-picture"}
         with SyncEmbeddedClient(load(**settings, upstreams={"openai": {"price": 15}})) as say:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +80,8 @@ def seed(
     told = asyncio.run(_seed(settings, wanted))
     if as_json:
         print(json.dumps(told))  # noqa: T201
+    elif not plan:
+        _print_end(told, settings.currency)
     if told.get("failed"):
         raise typer.Exit(1)
 
@@ -187,6 +189,15 @@ class _Run:
             console.print(f"  {places.get(item.sequence, '?')}: {_why(item)}", markup=False, soft_wrap=True)
         if tally.failed > len(items):
             console.print(f"  … and {tally.failed - len(items):,} more")
+
+
+def _print_end(told: Mapping[str, Any], currency: str) -> None:
+    cost = "at no known price" if told["cost"] is None else f"for {told['cost']:.4f} {currency}"
+    failed = f", [bold red]{told['failed']:,} failed[/]" if told["failed"] else ""
+    Console(highlight=False).print(
+        f"[bold green]{told['made']:,} made[/], {told['kept']:,} kept already{failed}; "
+        f"{told['characters']:,} characters {cost}"
+    )
 
 
 def _why(item: Item) -> str:
