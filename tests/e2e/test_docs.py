@@ -62,14 +62,16 @@ async def test_the_readmes_curl_python_and_commands(tmp_path: Path, monkeypatch:
                 script = script.rpartition("\n")[0]
             await run(sys.executable, "-c", script, cwd=tmp_path, env=dict(os.environ))
     [commands] = [block for block in fenced("sh") if ".venv/bin/sayonce say" in block]
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     told = []
     for line in commands.splitlines():
         written = line.partition("#")[0].replace(".venv/bin/sayonce", f"{sys.executable} -m sayonce.cli")
         told.append(await run("bash", "-c", written, cwd=tmp_path, env=local(tmp_path / "data2")))
     assert "miss" in told[0]
     assert "hit" in told[1]
-    assert "espeak/nova" in told[2]
-    assert "sayonce_" in told[4]
+    assert "24 made" in told[2]
+    assert "espeak/nova" in told[3]
+    assert "sayonce_" in told[5]
 
 
 async def test_the_readmes_embedded_clients(tmp_path: Path) -> None:
