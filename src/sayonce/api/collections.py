@@ -60,9 +60,9 @@ class CollectionsDoor(Seeds):
         visit, _, manifest = await self.manifest(scope, receive)
         if manifest.head.name is None:
             raise InvalidRequest("A collection has a name.", param="name", remedy="Send 'name'.")
-        plan = await self.gateway.seeding.plan(manifest)
+        await self.gateway.seeding.plan(manifest)  # which refuses what is wrong
         collection = Collection(visit.caller.tenant.id, manifest.head.name)
-        await self.gateway.seeding.begin(collection, manifest, plan, speak=False)
+        await self.gateway.seeding.begin(collection, manifest, speak=False)
         told = await self.told(await self.known(collection))
         return answers.as_json({"success": True, **told}, 201)
 

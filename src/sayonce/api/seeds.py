@@ -22,7 +22,7 @@ from sayonce.api.door import Door, hang
 from sayonce.app import Gateway
 from sayonce.batch.manifest import Bounds, Items, Manifest, head_of
 from sayonce.batch.seeding import Plan
-from sayonce.catalog.collections import Listed, Tally
+from sayonce.catalog.collections import UNTOLD, Listed, Tally
 from sayonce.catalog.records import MICROS, Collection
 from sayonce.errors import InvalidRequest, NotFound
 
@@ -105,7 +105,7 @@ class SeedsDoor(Seeds):
         refuse_dear(plan, body.max_cost, self.gateway.settings.currency)
         name = manifest.head.name or f"seed-{secrets.token_hex(6)}"
         collection = Collection(visit.caller.tenant.id, name)
-        await self.gateway.seeding.begin(collection, manifest, plan)
+        await self.gateway.seeding.begin(collection, manifest)
         return accepted(name, {"plan": planned, **await self.told(await self.known(collection))})
 
 
@@ -211,9 +211,9 @@ def progress(listed: Listed, tally: Tally, currency: str) -> dict[str, Any]:
     return {
         "id": listed.collection.name,
         "collection": listed.collection.name,
-        "status": "speaking" if tally.left else done,
+        "status": "reading" if listed.found == UNTOLD else "speaking" if tally.left else done,
         "items": tally.items,
-        "made": max(tally.kept - listed.found, 0) if listed.seeded_at is not None else 0,
+        "made": 0 if listed.seeded_at is None or listed.found == UNTOLD else max(tally.kept - listed.found, 0),
         "kept": tally.kept,
         "failed": tally.failed,
         "left": tally.left,

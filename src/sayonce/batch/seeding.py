@@ -18,7 +18,7 @@ from sayonce.batch.schedules import Schedule
 from sayonce.cache.cast import Cast
 from sayonce.cache.orders import Order, Steering
 from sayonce.catalog.catalog import Catalog
-from sayonce.catalog.collections import Tally, There
+from sayonce.catalog.collections import UNTOLD, Tally, There
 from sayonce.catalog.records import COLLECTION, Collection, Use, Wish
 from sayonce.errors import InvalidRequest
 
@@ -97,21 +97,24 @@ class Seeding:
         self,
         collection: Collection,
         manifest: Manifest,
-        plan: Plan,
         heed: Callable[[int], None] = lambda _: None,
         *,
         speak: bool = True,
-    ) -> None:
+    ) -> int:
         """Writes all of it down, and has what is missing spoken, whoever gets to it; or only the former. `heed` hears
-        how many were written."""
-        await self._catalog.collections.note(collection, plan.kept if speak else None)
-        seen, written = _Seen(), 0
+        how many were written. How many of the collection were kept before, be they in the manifest or not."""
+        await self._catalog.collections.note(collection, UNTOLD if speak else None)
+        seen, written, unmade = _Seen(), 0, 0
         batches = _batches(manifest.texts(lambda *_: None))
         while batch := await asyncio.to_thread(_next, batches):
             wishes = [self._wish(collection, text) for text in batch if seen.first(text)]
-            await self._queue.wish(wishes if speak else [replace(wish, due=None) for wish in wishes])
+            unmade += await self._queue.wish(wishes if speak else [replace(wish, due=None) for wish in wishes])
             written += len(batch)
             heed(written)
+        tally = await self._catalog.collections.tally(collection)
+        found = tally.kept - max(unmade - tally.due, 0) if speak else tally.kept  # some were made meanwhile
+        await self._catalog.collections.recount(collection, found)
+        return found
 
     async def again(self, collection: Collection) -> None:
         """Has spoken what is missing of a collection that is written down already."""
@@ -147,8 +150,8 @@ class Seeding:
         if is_file:
             rows = await asyncio.to_thread(opened, path)
             manifest = Manifest(head_of(rows, voices=voices), rows, cast, Bounds(schedule.tenant, longest))
-            plan = await self.plan(manifest)
-            await self.begin(Collection(schedule.tenant, manifest.head.name or path.stem), manifest, plan)
+            await self.plan(manifest)  # which refuses what is wrong
+            await self.begin(Collection(schedule.tenant, manifest.head.name or path.stem), manifest)
         elif await self._catalog.collections.find(collection) is None:
             raise InvalidRequest(f"There is no collection, nor a manifest file, '{schedule.seed}'.", param="seed")
         if not is_file:

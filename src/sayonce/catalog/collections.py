@@ -16,6 +16,9 @@ from sayonce.catalog.tables import assets, collections, uses
 from sayonce.catalog.upserts import upsert
 from sayonce.catalog.wishes import lives
 
+#: How many were kept is not known before all is written down.
+UNTOLD = -1
+
 
 @dataclass(frozen=True, slots=True)
 class Listed:
@@ -24,7 +27,7 @@ class Listed:
     id: int
     collection: Collection
     seeded_at: float | None
-    #: How many of its texts were kept already then.
+    #: How many of its texts were kept already then; UNTOLD while they are being written down.
     found: int
 
 
@@ -86,6 +89,10 @@ class Collections:
         """Makes it, if it is new; where it is `found` that so many are kept, it is begun to be spoken now."""
         await self._database.write(_note, collection, found, self._clock())
 
+    async def recount(self, collection: Collection, found: int) -> None:
+        """Says how many were kept when it was begun to be spoken."""
+        await self._database.write(_recount, collection, found)
+
     async def find(self, collection: Collection) -> Listed | None:
         """The collection of that name."""
         return await self._database.read(_find, collection)
@@ -138,6 +145,11 @@ def _note(connection: Connection, collection: Collection, found: int | None, now
     row: dict[str, object] = {"name": collection.key, "tenant": collection.tenant, "collection": collection.name}
     begun = {} if found is None else {"seeded_at": now, "found": found}
     connection.execute(upsert(connection, collections, key=["name"], replace=["tenant", *begun]), row | begun)
+
+
+def _recount(connection: Connection, collection: Collection, found: int) -> None:
+    mine = update(collections).where(collections.c.name == collection.key)
+    connection.execute(mine.values(found=found))
 
 
 _LISTED = select(

@@ -126,6 +126,7 @@ class _Run:
         self._collection = collection
         self._manifest = manifest
         self._plan = plan
+        self._found = 0
 
     async def told(self, console: Console) -> dict[str, Any]:
         """How it ended. Interrupted, it lets be what is not made."""
@@ -139,9 +140,8 @@ class _Run:
         if tally.failed:
             await self._print_failures(console, tally)
         cost = None if self._plan.cost is None else tally.cost / MICROS
-        made = max(tally.kept - self._plan.kept, 0)
         return {
-            "made": made,
+            "made": max(tally.kept - self._found, 0),
             "kept": self._plan.kept,
             "failed": tally.failed,
             "characters": tally.characters,
@@ -163,8 +163,8 @@ class _Run:
         tally = Tally()
         with _progress(console) as progress:
             task = progress.add_task("writing down", total=self._plan.items, more="")
-            await self._seeding.begin(
-                self._collection, self._manifest, self._plan, lambda n: progress.update(task, completed=n)
+            self._found = await self._seeding.begin(
+                self._collection, self._manifest, lambda n: progress.update(task, completed=n)
             )
             progress.update(task, description="speaking", completed=self._plan.kept)
             async for tally in self._seeding.watch(self._collection):

@@ -243,6 +243,14 @@ async def test_a_collection_is_one_however_its_texts_move(house: House) -> None:
     assert (house.calls, shown["items"]) == (3, 3)
 
 
+async def test_what_was_in_it_before_is_not_counted_as_made_now(house: House) -> None:
+    await seed(house, voices=["openai/nova"])
+    await done(house)
+    await seed(house, voices=["openai/nova"], items=[{"text": TEXTS[0]}, {"text": "A fourth thing."}])
+    told = await done(house)
+    assert (told["items"], told["kept"], told["made"]) == (4, 4, 1), "a shorter manifest takes nothing out of it"
+
+
 async def test_without_texts_what_is_lost_takes_the_manifest(make_house: MakeHouse) -> None:
     house = await make_house(keep_text=False)
     await seed(house, voices=["openai/nova"])
