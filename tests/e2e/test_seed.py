@@ -86,7 +86,7 @@ async def test_killed_again_and_again_it_pays_at_most_for_what_was_in_flight(tmp
 
 
 async def test_interrupted_it_leaves_nothing_to_be_made_unasked(tmp_path: Path) -> None:
-    vendors, number = FakeVendors(), 40
+    vendors, number = FakeVendors(), 400
     vendors.behave(first_byte=0.1)
     manifest = book(tmp_path, number)
     async with serving(vendors) as upstream:

@@ -161,10 +161,11 @@ def test_an_older_one_is_upgraded(postgres: str, postgres_server: PostgresServer
     name = postgres.partition("@/")[2].partition("?")[0]
     command("db", "upgrade", DATABASE_URL=postgres)
     postgres_server.run(
-        "DROP TABLE stored; DROP TABLE sessions; DROP SEQUENCE fences; "
-        "ALTER TABLE uses DROP COLUMN sliding, DROP COLUMN storage, DROP COLUMN path; "
         "DROP INDEX ix_assets_until, ix_assets_used_at, ix_blobs_until, ix_uses_keep_until, ix_uses_unmade, "
-        "ix_blobs_asset_storage_path; CREATE INDEX ix_blobs_asset ON blobs (asset); "
+        "ix_blobs_asset_storage_path; DROP TABLE stored, sessions, collections; DROP SEQUENCE fences; "
+        "ALTER TABLE tenants DROP COLUMN voice, DROP COLUMN greeting; "
+        "ALTER TABLE uses DROP COLUMN sliding, DROP COLUMN storage, DROP COLUMN path, DROP COLUMN due, "
+        "DROP COLUMN failure; CREATE INDEX ix_blobs_asset ON blobs (asset); "
         "UPDATE alembic_version SET version_num = '0003'",
         name,
     )
