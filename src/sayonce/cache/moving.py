@@ -83,7 +83,7 @@ class Moving:
                 await self._move(batch, report)
                 yield report
             await self._forget()
-        if report.moved:
+        if report.moved or await self._catalog.moves.ending(route.to, route.source, route.grace):
             await asyncio.sleep(route.grace)
         await self._forget()
         yield report

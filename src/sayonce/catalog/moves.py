@@ -40,6 +40,10 @@ class Moves:
         """How many such copies there are, and their bytes."""
         return await self._database.survey(_count, to, source, self._clock())
 
+    async def ending(self, to: str, source: str | None, seconds: float) -> bool:
+        """Whether the time of such a copy is over within so many seconds: a run that was stopped has left it."""
+        return await self._database.survey(_ending, to, source, self._clock() + seconds)
+
     async def take(self, wanted: Sequence[Asset], holder: str, life: float) -> tuple[int, set[bytes]]:
         """The leases of those whose recipe nobody else has, under one fence; and which recipes these are."""
         return await self._database.note(_take, wanted, holder, life, self._clock())
@@ -63,8 +67,17 @@ class Moves:
 
 
 def _lasting(to: str, source: str | None, now: float) -> tuple[ColumnElement[bool], ...]:
+    return *_elsewhere(to, source), blobs.c.until.is_(None), wishes.lives(now)
+
+
+def _elsewhere(to: str, source: str | None) -> tuple[ColumnElement[bool], ...]:
     there = blobs.c.storage != to if source is None else blobs.c.storage == source
-    return there, blobs.c.storage != to, blobs.c.until.is_(None), wishes.lives(now)
+    return there, blobs.c.storage != to
+
+
+def _ending(connection: Connection, to: str, source: str | None, then: float) -> bool:
+    left = select(blobs.c.id).where(*_elsewhere(to, source), blobs.c.until <= then).limit(1)
+    return connection.execute(left).one_or_none() is not None
 
 
 def _page(connection: Connection, to: str, source: str | None, after: int, most: int, now: float) -> Sequence[Copy]:

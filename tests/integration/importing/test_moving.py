@@ -110,6 +110,18 @@ async def test_old_copies_stay_until_every_gateway_has_read_of_it(
     assert (await move(house)).moved == 0, "they are not moved again"
 
 
+async def test_what_a_stopped_run_has_left_the_next_one_ends(
+    make_house: MakeHouse, tmp_path: Path, catalog: str
+) -> None:
+    house = await filled(make_house, tmp_path, catalog)
+    gateway = house.gateway
+    running = Moving(gateway.catalog, gateway.shelf, gateway.storages, Route(NEW, grace=1.0)).run()
+    assert (await anext(running)).moved == 6
+    await running.aclose()
+    assert (await move(house, grace=1.0)).moved == 0
+    assert await places(house) == [(NEW, 6)]
+
+
 class Killed(BaseException):
     """The process is no more."""
 
