@@ -38,12 +38,19 @@ async def seed(manifest: Path, *words: str, env: dict[str, str]) -> tuple[int, d
     return code, json.loads(out.splitlines()[-1]) if out else {}, err
 
 
+def _interruptible() -> None:
+    """What a shell runs in the background inherits that interrupts are ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @asynccontextmanager
 async def seeding(manifest: Path, env: dict[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
     """A run that is under way."""
     words = ("seed", str(manifest), "--concurrency", str(AT_ONCE))
     quiet = asyncio.subprocess.DEVNULL
-    process = await asyncio.create_subprocess_exec(*SAYONCE, *words, env=env, stdout=quiet, stderr=quiet)
+    process = await asyncio.create_subprocess_exec(
+        *(*SAYONCE, *words), env=env, stdout=quiet, stderr=quiet, preexec_fn=_interruptible
+    )
     try:
         yield process
     finally:
