@@ -15,6 +15,7 @@ from sayonce.access.gate import Gate
 from sayonce.access.limits import RateLimits
 from sayonce.access.loopback import is_loopback
 from sayonce.access.urls import UrlSigner
+from sayonce.audio.proving import Prover
 from sayonce.batch.greetings import Greetings
 from sayonce.batch.lines import line_of
 from sayonce.batch.queue import Queue
@@ -124,8 +125,10 @@ async def running(settings: Settings, clock: Clock = time.time) -> AsyncIterator
         if cleaner is not None:
             stack.push_async_callback(cleaner.aclose)
         cast = Cast(speakers, customs_of(settings, cleaner), breakers_of(settings, speakers), missing)
+        prover = Prover()
+        stack.push_async_callback(prover.aclose)
         meeting = await stack.enter_async_context(met(catalog, manner_of(settings), clock))
-        gateway = _joined(settings, _Stock(catalog, places, cast, meeting, await _names(catalog), clock))
+        gateway = _joined(settings, _Stock(catalog, places, cast, meeting, prover, await _names(catalog), clock))
         stack.push_async_callback(_wind_down, gateway)
         async with _background(gateway):
             yield gateway
@@ -139,6 +142,7 @@ class _Stock:
     storages: Mapping[str, Storage]
     cast: Cast
     meeting: Meeting
+    prover: Prover
     secrets: tuple[str, str]
     clock: Clock
 
@@ -160,7 +164,7 @@ def _joined(settings: Settings, stock: _Stock) -> Gateway:
     finder = Finder(shelf, hot, clock, transcodes=settings.variants == "transcode")
     allowance = Allowance(settings.bypass_characters, settings.bypass_usd, time.monotonic)
     meeting = stock.meeting
-    ground = Ground(meeting.leases, meeting.relay, meeting.turns, shelf, finder, hot, Unkept(hot))
+    ground = Ground(meeting.leases, meeting.relay, meeting.turns, stock.prover, shelf, finder, hot, Unkept(hot))
     pilot = Pilot(ground, _terms(settings), allowance, watch, clock)
     engine = Engine(hot, shelf, finder, pilot, watch)
     speaker = Speaker(catalog, stock.cast, engine, watch.bug)

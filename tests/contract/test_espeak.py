@@ -216,8 +216,9 @@ class TestEspeak(ProviderContract):
                 failures += 1
         assert failures <= 1
 
-    async def test_a_worker_that_hangs_is_replaced(self, provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_a_worker_that_hangs_is_replaced(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sayonce.providers.espeak._PATIENCE", 0.5)
+        provider = registry.make("espeak", "espeak", {"workers": 2})
         await self.say(provider, self.recipe(provider), PCM)
         [hanging] = workers()
         hanging.suspend()
@@ -225,6 +226,7 @@ class TestEspeak(ProviderContract):
             await self.say(provider, self.recipe(provider), PCM)
         assert (await self.say(provider, self.recipe(provider), PCM))[0]
         await until(lambda: hanging.pid not in {worker.pid for worker in workers()})
+        await provider.aclose()
 
     async def test_nothing_leaks(self, provider: Provider) -> None:
         await self.say(provider, self.recipe(provider), PCM)

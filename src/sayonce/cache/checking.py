@@ -4,21 +4,59 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 from sayonce.audio.check import plausible
-from sayonce.audio.probe import Undecodable, probe
+from sayonce.audio.probe import Undecodable
+from sayonce.audio.proving import Prover
 from sayonce.cache.orders import Clip, Order
-from sayonce.cache.takes import Take
+from sayonce.cache.takes import LIGHT, Take
 from sayonce.catalog.records import Asset
 from sayonce.errors import BrokenAudio
 from sayonce.speech.recipes import Recipe
 
+T = TypeVar("T")
 
-async def checked(order: Order, said: Recipe, take: Take, *, keep_text: bool, now: float) -> Clip:
+
+async def checked(order: Order, said: Recipe, take: Take, prover: Prover, *, keep_text: bool, now: float) -> Clip:
     """The clip of a finished take of what was `said` for an order, its header true and all of it decoded. BrokenAudio
     where it is not whole."""
-    return await asyncio.to_thread(_check, order, said, take, keep_text, now)
+    name = order.provider.upstream.name
+    try:
+        data = await _done(take.whole, light=take.light)
+        measured = await prover.prove(data, order.format)
+    except Undecodable as error:
+        raise BrokenAudio(
+            f"'{name}' sent {order.format.codec} audio that is not whole: {error}.",
+            provider=name,
+            remedy="Try again.",
+        ) from error
+    asset = Asset(
+        content_hash=order.content_hash,
+        recipe_hash=order.recipe.hash,
+        format=order.format,
+        owner=said.owner,
+        upstream=name,
+        model=said.model,
+        voice=said.voice,
+        language=said.language,
+        text=said.text if keep_text else None,
+        characters=len(said.text),
+        size=len(data),
+        digest=await _done(lambda: hashlib.sha256(data).digest(), light=len(data) <= LIGHT),
+        duration=measured.duration,
+        sample_rate=measured.sample_rate,
+        marks=tuple(take.marks),
+        cost=order.price(said),
+        transcoded=False,
+        flags=frozenset(),
+        made_at=now,
+        until=None,
+        blobs=(),
+    )
+    return Clip(asset, data)
 
 
 def is_plausible(recipe: Recipe, clip: Clip) -> bool:
@@ -31,38 +69,6 @@ def flagged(clip: Clip, flag: str) -> Clip:
     return Clip(replace(clip.asset, flags=clip.asset.flags | {flag}), clip.data)
 
 
-def _check(order: Order, recipe: Recipe, take: Take, keep_text: bool, now: float) -> Clip:
-    name = order.provider.upstream.name
-    try:
-        data = take.whole()
-        measured = probe(data, order.format)
-    except Undecodable as error:
-        raise BrokenAudio(
-            f"'{name}' sent {order.format.codec} audio that is not whole: {error}.",
-            provider=name,
-            remedy="Try again.",
-        ) from error
-    asset = Asset(
-        content_hash=order.content_hash,
-        recipe_hash=order.recipe.hash,
-        format=order.format,
-        owner=recipe.owner,
-        upstream=name,
-        model=recipe.model,
-        voice=recipe.voice,
-        language=recipe.language,
-        text=recipe.text if keep_text else None,
-        characters=len(recipe.text),
-        size=len(data),
-        digest=hashlib.sha256(data).digest(),
-        duration=measured.duration,
-        sample_rate=measured.sample_rate,
-        marks=tuple(take.marks),
-        cost=order.price(recipe),
-        transcoded=False,
-        flags=frozenset(),
-        made_at=now,
-        until=None,
-        blobs=(),
-    )
-    return Clip(asset, data)
+async def _done(work: Callable[[], T], *, light: bool) -> T:
+    """What a function gives; in a thread, unless that is not worth the way there."""
+    return work() if light else await asyncio.to_thread(work)

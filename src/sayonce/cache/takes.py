@@ -15,6 +15,9 @@ from sayonce.errors import BrokenAudio
 from sayonce.speech.chunks import Chunk, Mark
 from sayonce.speech.formats import AudioFormat
 
+#: Up to so many bytes are copied, or hashed, in less time than the way to a thread takes.
+LIGHT = 256_000
+
 Transcoder: TypeAlias = StreamEncoder | LiveTranscoder
 
 
@@ -68,6 +71,11 @@ class Take:
         if self._transcoder is None:
             return finalise(bytes(self._came), self._wanted)
         return self._transcoder.whole(bytes(self._said))
+
+    @property
+    def light(self) -> bool:
+        """Whether to make the `whole` of it takes no time to speak of: it is small, and nothing is decoded for it."""
+        return max(len(self._came), len(self._said)) <= LIGHT and self._wanted.codec != "flac"
 
     @property
     def came(self) -> bool:

@@ -1,16 +1,10 @@
-"""The local voice: espeak-ng, in worker processes of its own.
-
-A worker that crashes, hangs or is killed costs the request it was speaking, and is replaced; so is one whose
-request was given up, since that is the quickest way to make espeak stop.
-"""
+"""The local voice: espeak-ng, in worker processes of its own."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
 from importlib.util import find_spec
@@ -21,6 +15,7 @@ from sayonce.errors import (
     InvalidRequest,
     InvalidSettings,
     MissingExtra,
+    ProviderError,
     ProviderRefused,
     ProviderTimeout,
     ProviderUnavailable,
@@ -28,6 +23,7 @@ from sayonce.errors import (
     UnknownModel,
     UnknownVoice,
 )
+from sayonce.piped import Closed, Died, PipedProcess, PipedProcesses, PipeError, Silent
 from sayonce.providers import espeak_voices
 from sayonce.providers.contract import Provider, SpeechStream, Voice
 from sayonce.providers.espeak_marks import Marks
@@ -61,11 +57,8 @@ class EspeakProvider(Provider):
     def __init__(self, upstream: Upstream, *, workers: int = 2) -> None:
         self.upstream = upstream
         self._data = _data_path()
-        self._places = asyncio.Semaphore(workers)
-        self._idle: list[_Worker] = []
-        self._all: set[_Worker] = set()
-        self._burials: set[asyncio.Task[None]] = set()
-        self._closed = asyncio.Event()
+        arguments = ("-I", "-S", "-c", _run_with_path(), str(_WORKER))
+        self._workers = PipedProcesses(arguments, most=workers, patience=_PATIENCE)
 
     @classmethod
     def from_settings(cls, name: str, table: Mapping[str, object]) -> EspeakProvider:
@@ -113,19 +106,11 @@ class EspeakProvider(Provider):
 
     @asynccontextmanager
     async def speak(self, recipe: Recipe, native: AudioFormat) -> AsyncIterator[SpeechStream]:
-        async with self._places:
-            worker = await self._worker()
-            finished = False
-            try:
-                await worker.ask(self._request(recipe))
-                chunks = _Reading(worker, self.upstream.name, recipe.text)
-                yield SpeechStream(_NATIVE, chunks.chunks())
-                finished = chunks.finished
-            finally:
-                if finished and not self._closed.is_set():
-                    self._idle.append(worker)
-                else:
-                    self._bury(worker)
+        name = self.upstream.name
+        with _translated(name):
+            async with self._workers.one() as worker:
+                await worker.ask(json.dumps(self._request(recipe)).encode())
+                yield SpeechStream(_NATIVE, _Reading(worker, name, recipe.text).chunks())
 
     async def voices(self) -> Sequence[Voice]:
         return espeak_voices.voices(self._data)
@@ -144,39 +129,7 @@ class EspeakProvider(Provider):
         return 0.0
 
     async def aclose(self) -> None:
-        self._closed.set()
-        for worker in tuple(self._all):
-            self._bury(worker)
-        await asyncio.gather(*self._burials)
-
-    async def _worker(self) -> _Worker:
-        while self._idle:
-            worker = self._idle.pop()
-            if worker.alive and not self._closed.is_set():
-                return worker
-            self._bury(worker)
-        if not self._closed.is_set():
-            worker = await _Worker.start(self.upstream.name)
-            self._all.add(worker)
-            try:
-                await worker.frame()  # that it is ready
-            except BaseException:
-                self._bury(worker)
-                raise
-            if not self._closed.is_set():
-                return worker
-            self._bury(worker)
-        raise ProviderUnavailable(
-            f"'{self.upstream.name}' is closed.", provider=self.upstream.name, remedy="Ask again in a moment."
-        )
-
-    def _bury(self, worker: _Worker) -> None:
-        """Ends a worker, and sees to it that nothing of it is left."""
-        worker.kill()
-        self._all.discard(worker)
-        burial = asyncio.create_task(worker.gone())
-        self._burials.add(burial)
-        burial.add_done_callback(self._burials.discard)
+        await self._workers.aclose()
 
     def _refuse_out_of_range(self, recipe: Recipe) -> None:
         if len(recipe.text) > _LONGEST_TEXT:
@@ -230,92 +183,48 @@ class EspeakProvider(Provider):
             )
 
 
-class _Worker:
-    """One process, speaking one text at a time."""
+@contextmanager
+def _translated(name: str) -> Iterator[None]:
+    """What goes wrong with a worker, as the provider's errors."""
+    try:
+        yield
+    except PipeError as error:
+        raise _told(error, name) from error
 
-    def __init__(self, process: asyncio.subprocess.Process, name: str) -> None:
-        self._process = process
-        self._name = name
 
-    @classmethod
-    async def start(cls, name: str) -> _Worker:
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", "-c", _run_with_path(), str(_WORKER)),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-                env={},  # none of the gateway's secrets
-                start_new_session=True,  # a terminal's Ctrl-C is the gateway's to handle
+def _told(error: PipeError, name: str) -> ProviderError:
+    match error:
+        case Silent():
+            return ProviderTimeout(
+                f"A worker of '{name}' said nothing for {_PATIENCE:g} seconds.",
+                provider=name,
+                remedy="Another takes its place; try again.",
             )
-        except OSError as error:
-            raise ProviderUnavailable(
-                f"No worker of '{name}' could be started: {error.strerror}.", provider=name, remedy="Try again."
-            ) from error
-        return cls(process, name)
-
-    @property
-    def alive(self) -> bool:
-        return self._process.returncode is None
-
-    async def ask(self, request: Mapping[str, Any]) -> None:
-        raw = json.dumps(request).encode()
-        assert self._process.stdin is not None
-        self._process.stdin.write(len(raw).to_bytes(4, "big") + raw)
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                await self._process.stdin.drain()
-        except TimeoutError as error:
-            raise self._silent() from error
-        except (BrokenPipeError, ConnectionResetError) as error:
-            raise self._died() from error
-
-    async def frame(self) -> tuple[bytes, bytes]:
-        """The next frame's kind and payload."""
-        assert self._process.stdout is not None
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                head = await self._process.stdout.readexactly(5)
-                return head[4:], await self._process.stdout.readexactly(int.from_bytes(head[:4], "big"))
-        except asyncio.IncompleteReadError as error:
-            raise self._died() from error
-        except TimeoutError as error:
-            raise self._silent() from error
-
-    def kill(self) -> None:
-        # Closing the transport kills, and lets go of pipes that nobody reads any more.
-        self._process._transport.close()  # type: ignore[attr-defined]
-
-    async def gone(self) -> None:
-        await self._process.wait()
-
-    def _silent(self) -> ProviderTimeout:
-        return ProviderTimeout(
-            f"A worker of '{self._name}' said nothing for {_PATIENCE:g} seconds.",
-            provider=self._name,
-            remedy="Another takes its place; try again.",
-        )
-
-    def _died(self) -> ProviderUnavailable:
-        return ProviderUnavailable(
-            f"A worker of '{self._name}' died.", provider=self._name, remedy="Another takes its place; try again."
-        )
+        case Died():
+            return ProviderUnavailable(
+                f"A worker of '{name}' died.", provider=name, remedy="Another takes its place; try again."
+            )
+        case Closed():
+            return ProviderUnavailable(f"'{name}' is closed.", provider=name, remedy="Ask again in a moment.")
+    return ProviderUnavailable(
+        f"No worker of '{name}' could be started: {error}.", provider=name, remedy="Try again."
+    )
 
 
 class _Reading:
-    """Reads what a worker says of one text. `finished` when it has said all of it."""
+    """Reads what a worker says of one text."""
 
-    def __init__(self, worker: _Worker, name: str, text: str) -> None:
+    def __init__(self, worker: PipedProcess, name: str, text: str) -> None:
         self._worker = worker
         self._name = name
         self._told = Marks(text)
-        self.finished = False
 
     async def chunks(self) -> AsyncIterator[Chunk]:
         held = b""
         marks: tuple[Mark, ...] = ()
         while True:
-            kind, payload = await self._worker.frame()
+            with _translated(self._name):
+                kind, payload = await self._worker.frame()
             if kind == b"m":
                 marks += self._told.read(json.loads(payload))
             elif kind == b"a":
@@ -324,7 +233,7 @@ class _Reading:
                     yield Chunk(held, marks)
                     held, marks = b"", ()
             else:
-                self.finished = True
+                self._worker.done = True
                 self._end(kind, payload)
                 yield Chunk(held, marks + self._told.rest())
                 return
