@@ -24,6 +24,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from sayonce import loops
 from sayonce.access.loopback import refuse_open_doors
 from sayonce.api import (
     admin,
@@ -290,13 +291,4 @@ async def _no_door(request: Request, problem: Exception) -> Response:
 
 def run(load: Callable[[], Settings], announce: Callable[[str], None], worker: Worker | None = None) -> None:
     """Serves until interrupted, on uvloop where there is one."""
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(serve(load, announce, worker))
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
+    loops.run(serve(load, announce, worker))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from sayonce import loops
 from sayonce import settings as configuration
 from sayonce.settings import Settings
 from sayonce.units import span
@@ -47,7 +47,7 @@ def adopt(
     knows no keys, tenants' limits, figures or spoken texts: those are lost with the old catalog.
     """
     settings = configuration.load()
-    report = asyncio.run(_adopt(settings, storage or settings.storage, keep_span(keep), dry_run))
+    report = loops.run(_adopt(settings, storage or settings.storage, keep_span(keep), dry_run))
     if as_json:
         print(json.dumps(_told(report)))  # noqa: T201
     else:

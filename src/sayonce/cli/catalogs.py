@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from sayonce import loops
 from sayonce import settings as configuration
 from sayonce.catalog.catalog import Catalog
 from sayonce.catalog.registry import connect
@@ -24,4 +24,4 @@ def at_work(work: Callable[[Catalog], Awaitable[T]]) -> T:
         finally:
             await catalog.aclose()
 
-    return asyncio.run(run())
+    return loops.run(run())

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import typer
 from rich.console import Console
 
+from sayonce import loops
 from sayonce import settings as configuration
 from sayonce.catalog.database import Database
 from sayonce.catalog.registry import connect
@@ -45,4 +45,4 @@ def _run(work: Callable[[Database], Awaitable[T]]) -> T:
         finally:
             await database.aclose()
 
-    return asyncio.run(run())
+    return loops.run(run())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from sayonce import loops
 from sayonce import settings as configuration
 from sayonce.telemetry import logs
 
@@ -28,7 +28,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
     0 when all is well, else with 1.
     """
     logs.configure("error", "auto")  # what is wrong is told in its place
-    found, well = asyncio.run(_checked(quiet=as_json))
+    found, well = loops.run(_checked(quiet=as_json))
     if as_json:
         told = {"well": well, "findings": [asdict(finding) for finding in found]}
         print(json.dumps(told, indent=2))  # noqa: T201

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from sayonce import loops
 from sayonce import settings as configuration
 from sayonce.catalog.records import Selection
 from sayonce.cli.upkeep import made_before
@@ -39,7 +39,7 @@ def export(
     The manifest holds the spoken texts, as far as the catalog does. Nothing is removed from the catalog.
     """
     which = Selection(tenant, collection, session, user, voice, provider, made_before(older_than))
-    report = asyncio.run(_export(folder, which, dry=dry_run))
+    report = loops.run(_export(folder, which, dry=dry_run))
     if as_json:
         told = {name: getattr(report, name) for name in ("written", "there", "failed", "bytes")}
         print(json.dumps(told | {"lost": [{"content_hash": name, "why": why} for name, why in report.lost]}))  # noqa: T201

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 import time
@@ -16,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
+from sayonce import loops
 from sayonce import settings as configuration
 from sayonce.cli.adopt import keep_span
 from sayonce.errors import InvalidRequest
@@ -69,7 +69,7 @@ def bring(
     """
     asked = _Asked(source, table, _columns(column or []), manifest, match, from_storage)
     told = dict(zip(_TOLD_OF_ALL, (upstream, model, voice, language, format_, tenant, scope), strict=True))
-    report = asyncio.run(_import(asked, told, keep_span(keep or "forever"), doubtful=doubtful, dry=dry_run))
+    report = loops.run(_import(asked, told, keep_span(keep or "forever"), doubtful=doubtful, dry=dry_run))
     if as_json:
         print(json.dumps(_told(report)))  # noqa: T201
     else:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
 
+from sayonce import loops
 from sayonce import settings as configuration
 from sayonce.catalog.catalog import Catalog
 from sayonce.errors import CatalogError
@@ -81,7 +81,7 @@ def _run(settings: Settings, name: str, work: Callable[[Catalog, Storage], Await
         async with one_storage(settings, name) as parts:
             return await work(*parts)
 
-    return asyncio.run(run())
+    return loops.run(run())
 
 
 def _warning(forever: int | None) -> str:

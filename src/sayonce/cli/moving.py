@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from sayonce import loops
 from sayonce import settings as configuration
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def move(
     Let every gateway know that storage first, and new audio go there: SAYONCE_STORAGE. It may be stopped at any time
     and run again.
     """
-    report = asyncio.run(_move(to, source, dry=dry_run))
+    report = loops.run(_move(to, source, dry=dry_run))
     if as_json:
         told = {name: getattr(report, name) for name in ("moved", "busy", "failed", "bytes")}
         print(json.dumps(told | {"left": [{"content_hash": name, "why": why} for name, why in report.left]}))  # noqa: T201

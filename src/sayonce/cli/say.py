@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 import time
@@ -12,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from sayonce import loops
 from sayonce import settings as configuration
 from sayonce.errors import InvalidRequest
 
@@ -46,7 +46,7 @@ def say(
         "format": audio_format or ending or "mp3",
         "no_cache": refresh,
     }
-    audio, told = asyncio.run(_say(text, manner))
+    audio, told = loops.run(_say(text, manner))
     _write(output, audio)
     _report(told, output, as_json=as_json)
 

@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from sayonce import loops
 from sayonce import settings as configuration
 from sayonce.catalog.collections import Tally
 from sayonce.catalog.records import MICROS, Collection
@@ -77,7 +78,7 @@ def seed(
     wanted = Wanted(file, tenant, popular, plan, max_cost, as_json, given)
     logs.configure("error", "auto")  # what could not be made is told at the end
     settings = configuration.load(**({} if concurrency is None else {"queue_at_once": concurrency}))
-    told = asyncio.run(_seed(settings, wanted))
+    told = loops.run(_seed(settings, wanted))
     if as_json:
         print(json.dumps(told))  # noqa: T201
     elif not plan:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping
 from datetime import datetime
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sayonce import loops
 from sayonce import settings as configuration
 
 _COLUMNS = ("hits", "joined", "misses", "bypassed", "errors", "characters", "spent", "saved")
@@ -23,7 +23,7 @@ _SHOWN = 40
 
 def stats(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Show what is kept and most used, how often it was asked for, what it cost, saved, and costs to store."""
-    found = asyncio.run(_stats())
+    found = loops.run(_stats())
     if as_json:
         print(json.dumps(found))  # noqa: T201
         return

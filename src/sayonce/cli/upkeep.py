@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from dataclasses import asdict
@@ -11,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from sayonce import loops
 from sayonce import settings as configuration
 from sayonce.app import running
 from sayonce.cache.upkeep import Report
@@ -38,7 +38,7 @@ def upkeep(
     """
     console = Console(stderr=True, highlight=False)
     with console.status("upkeep …"):
-        report = asyncio.run(_run(dry=dry_run, sweep_all=sweep_all))
+        report = loops.run(_run(dry=dry_run, sweep_all=sweep_all))
     if as_json:
         print(json.dumps(asdict(report)))  # noqa: T201
         return
@@ -73,7 +73,7 @@ def invalidate(
         raise InvalidRequest("Nothing was selected.", remedy="sayonce invalidate --help tells of the options.")
     console = Console(stderr=True, highlight=False)
     with console.status("invalidating …"):
-        number = asyncio.run(_invalidate(which, dry=dry_run))
+        number = loops.run(_invalidate(which, dry=dry_run))
     console.print(f"{'would remove' if dry_run else 'removed'} {number:,} assets")
 
 

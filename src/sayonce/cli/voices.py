@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Annotated, Any
 
@@ -10,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from sayonce import loops
 from sayonce import settings as configuration
 from sayonce.errors import ProviderError
 from sayonce.providers.contract import Provider
@@ -20,7 +20,7 @@ def voices(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the voices that can be asked for, as `upstream/voice`."""
-    found = asyncio.run(_voices(upstream))
+    found = loops.run(_voices(upstream))
     if as_json:
         print(json.dumps(found))  # noqa: T201
         return

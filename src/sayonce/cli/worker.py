@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from sayonce import loops
 from sayonce import settings as configuration
 from sayonce.errors import InvalidSettings
 from sayonce.redaction import shown
@@ -34,7 +35,7 @@ def worker(
             "There is no queue for a worker to work on: a gateway without Redis speaks by itself what is queued.",
             remedy="Set REDIS_URL, for the gateways and their workers.",
         )
-    asyncio.run(_work(settings, concurrency or settings.queue_at_once))
+    loops.run(_work(settings, concurrency or settings.queue_at_once))
 
 
 async def _work(settings: Settings, at_once: int) -> None:
