@@ -161,6 +161,8 @@ class Engine:
         answer = self.recall(order)
         if answer is not None:
             return answer
+        if order.steering.wished:
+            return await self._hear(order, patience)  # it was not kept a moment ago; if it is now, its take-off tells
         try:
             found = await self._find(order)
         except (CatalogError, StorageError) as trouble:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import stamina
 
 from sayonce.access.allowance import Allowance
+from sayonce.audio.proving import Prover
 from sayonce.cache.books import Books, spent_on
 from sayonce.cache.checking import checked, flagged, is_plausible
 from sayonce.cache.finder import Finder
@@ -72,6 +73,7 @@ class Ground:
     leases: Leases
     relay: Relay
     turns: Turns
+    prover: Prover
     shelf: Shelf
     finder: Finder
     hot: HotTier
@@ -263,7 +265,8 @@ class Pilot:
         return clip
 
     async def _clip_of(self, flight: Flight, take: Take) -> Clip:
-        return await checked(flight.order, flight.said, take, keep_text=self._terms.keep_text, now=self._clock())
+        prover, keep_text = self._ground.prover, self._terms.keep_text
+        return await checked(flight.order, flight.said, take, prover, keep_text=keep_text, now=self._clock())
 
     async def _clean(self, flight: Flight) -> None:
         order = flight.order
@@ -346,10 +349,13 @@ class Pilot:
         alone = ground.finder.transcodes or flight.anew
         epoch = ground.hot.epoch
         try:
-            await ground.leases.renew(lease)  # A lease that is lost already need not write a blob to learn it.
+            if self._clock() > lease.expires - ground.leases.life / 2:
+                await ground.leases.renew(lease)  # One that was lost long ago need not write a blob to learn it.
             with self._watch.keeping(flight):
                 path = None if order.placement is None else order.placement.path_of(clip.asset)
-                stored = await ground.shelf.keep(lease, clip, Berth(use, path), spent_on(flight), alone=alone)
+                stored = await ground.shelf.keep(
+                    lease, clip, Berth(use, path), spent_on(flight), alone=alone, anew=flight.anew
+                )
         except FenceLost:
             self._watch.fence_lost(flight)
         except (StorageError, CatalogError) as error:

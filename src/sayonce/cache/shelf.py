@@ -131,10 +131,13 @@ class Shelf:
                 return address
         return None
 
-    async def keep(self, lease: Lease, clip: Clip, berth: Berth, spent: Spent | None, *, alone: bool) -> Clip:
-        """Keeps a clip under its lease; with `alone`, in place of all that is kept of its recipe. FenceLost where
-        the lease is another's by now, and StorageError: then nothing has changed."""
-        kept = await self._same(clip) if alone else None
+    async def keep(
+        self, lease: Lease, clip: Clip, berth: Berth, spent: Spent | None, *, alone: bool, anew: bool
+    ) -> Clip:
+        """Keeps a clip under its lease; with `alone`, in place of all that is kept of its recipe, which there is only
+        where it was made `anew`. FenceLost where the lease is another's by now, and StorageError: then nothing has
+        changed."""
+        kept = await self._same(clip) if anew else None
         if kept is not None:
             await self._catalog.land_unchanged(lease, spent)
             return kept

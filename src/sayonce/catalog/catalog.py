@@ -167,7 +167,7 @@ class Catalog:
 
     async def wished(self, use: int) -> Wish | None:
         """The wish of that use; None where it is made, or not wished for any more."""
-        return await self._database.read(wishes.find, use, self._clock())
+        return wishes.wish_of(await self._database.look_up(wishes.WISHED, {"use": use, "now": self._clock()}))
 
     async def wished_by(self, content_hash: bytes) -> Sequence[Owner]:
         """For whom the asset of that content hash is yet to be made."""

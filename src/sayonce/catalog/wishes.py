@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-from sqlalchemy import ColumnElement, Connection, delete, exists, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Float,
+    bindparam,
+    delete,
+    exists,
+    or_,
+    select,
+    update,
+)
 
 from sayonce.catalog import assets as kept
 from sayonce.catalog import locks
+from sayonce.catalog.database import Lookup
 from sayonce.catalog.records import COLLECTION, LASTING, Use, Wish
 from sayonce.catalog.tables import assets, uses
 from sayonce.catalog.upserts import upsert
@@ -47,10 +59,9 @@ def add(connection: Connection, wanted: Sequence[Wish], now: float) -> list[int 
     return [None if wish.content_hash in living else ids[_key_of(wish)] for wish in wanted]
 
 
-def find(connection: Connection, use: int, now: float) -> Wish | None:
-    """The wish of that use; None where it is made, or not wished for any more."""
-    row = connection.execute(_WISHES.where(uses.c.id == use, _unmade(now))).one_or_none()
-    return None if row is None else _wish(row)
+def wish_of(rows: Sequence[Sequence[Any]]) -> Wish | None:
+    """The wish that `WISHED` has found."""
+    return _wish(_Row(*rows[0])) if rows else None
 
 
 def those(connection: Connection, which: ColumnElement[bool], most: int) -> list[tuple[int, Wish]]:
@@ -86,12 +97,12 @@ def give_up(connection: Connection, content_hash: bytes, may: Callable[[Owner], 
     return bool(ids)
 
 
-def lives(now: float) -> ColumnElement[bool]:
+def lives(now: float | BindParameter[float]) -> ColumnElement[bool]:
     """Whether an asset may still be served."""
     return or_(assets.c.until.is_(None), assets.c.until > now)
 
 
-def _unmade(now: float) -> ColumnElement[bool]:
+def _unmade(now: float | BindParameter[float]) -> ColumnElement[bool]:
     made = exists().where(assets.c.content_hash == uses.c.content_hash, lives(now))
     return uses.c.due.is_not(None) & ~made
 
@@ -170,6 +181,11 @@ _WISHES = select(
     uses.c.request,
     uses.c.due,
 )
+
+
+#: The wish of one use; none where it is made, or not wished for any more.
+WISHED = Lookup(_WISHES.where(uses.c.id == bindparam("use"), _unmade(bindparam("now", type_=Float))))
+_Row = NamedTuple("_Row", [(column.name, Any) for column in _WISHES.selected_columns])  # type: ignore[misc]
 
 
 def _wish(row: Any) -> Wish:
