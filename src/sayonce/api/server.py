@@ -291,4 +291,4 @@ async def _no_door(request: Request, problem: Exception) -> Response:
 
 def run(load: Callable[[], Settings], announce: Callable[[str], None], worker: Worker | None = None) -> None:
     """Serves until interrupted, on uvloop where there is one."""
-    loops.run(serve(load, announce, worker))
+    loops.run(serve(load, announce, worker), own_signals=True)

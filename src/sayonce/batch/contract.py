@@ -25,6 +25,10 @@ class Line(ABC):
         """Lets uses wait; those that wait already, or are being spoken, are left as they are. False where the line
         could not be reached: they will be put back."""
 
+    def at_work(self) -> bool:
+        """Whether something of what waits may yet be spoken, without being added again."""
+        return True
+
     @abstractmethod
     def worked(self, speak: Speak, at_once: int, patience: float) -> AbstractAsyncContextManager[None]:
         """Meanwhile this process works on what waits, on at most so many uses at a time. What is begun at the end has

@@ -6,7 +6,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Protocol
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    StringConstraints,
+    ValidationError,
+)
 
 from sayonce.audio.formats import any_format_of
 from sayonce.cache.cast import Cast, Cleaning
@@ -19,6 +28,9 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"
 Title = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f/]+$")]
 Names = Annotated[tuple[Name, ...], BeforeValidator(listed), Field(min_length=1, max_length=200)]
 Words = Annotated[str, StringConstraints(max_length=4096)]
+
+# What a manifest may call what the command line gives by another word.
+_ALSO = {"voices": "voice", "formats": "format", "name": "collection"}
 
 # How many rows are told of that are wrong.
 _MOST_WRONG = 20
@@ -89,7 +101,10 @@ class Manner(BaseModel):
 
 
 class Head(Manner):
-    """What a manifest says of itself, and of every row that does not say otherwise."""
+    """What a manifest says of itself, and of every row that does not say otherwise; but what was given beside the
+    manifest goes above what rows say, too."""
+
+    _above: frozenset[str] = PrivateAttr(frozenset())
 
     name: Title | None = Field(None, validation_alias=AliasChoices("name", "collection"))
     keep: Annotated[Retention, BeforeValidator(_retention)] | None = None
@@ -148,11 +163,16 @@ class Manifest:
         if len(line.text) > (longest := self._bounds.longest):
             raise InvalidRequest(f"The text has {len(line.text):,} characters, of {longest:,} at most.")
         request = self._request(line)
-        voices: Sequence[str | None] = line.voices or self.head.voices or (None,)
+        voices: Sequence[str | None] = self._several(line, "voices") or (None,)
         for voice in voices:
-            for name in line.formats or self.head.formats or ("mp3",):
+            for name in self._several(line, "formats") or ("mp3",):
                 asked = replace(request, voice=voice, format=any_format_of(name))
                 yield self._cast.chain(asked, Steering(keep=self.head.keep)).first
+
+    def _several(self, line: Line, name: str) -> Sequence[str] | None:
+        own = None if name in self.head._above else getattr(line, name)
+        found: Sequence[str] | None = own or getattr(self.head, name)
+        return found
 
     def _request(self, line: Line) -> SpeechRequest:
         def chosen(name: str, otherwise: Any = None) -> Any:
@@ -179,9 +199,14 @@ class Manifest:
 
 
 def head_of(rows: Rows, **given: object) -> Head:
-    """What a manifest says of itself, but for what is `given` otherwise. InvalidRequest where that is wrong."""
+    """What a manifest says of itself, but for what is `given` otherwise, of every row. InvalidRequest where that is
+    wrong."""
+    given = {name: value for name, value in given.items() if value}
+    replaced = {word for name in given for word in (name, _ALSO.get(name))}
+    own = {name: value for name, value in rows.head.items() if name not in replaced}
     try:
-        head: Head = _read(Head, {**rows.head, **{name: value for name, value in given.items() if value}})
+        head: Head = _read(Head, {**own, **given})
+        head._above = frozenset(given)
         return head
     except InvalidRequest as error:
         raise InvalidRequest(f"The manifest's head is wrong: {error.message}", param=error.param) from error

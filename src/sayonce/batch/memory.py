@@ -31,6 +31,9 @@ class MemoryLine(Line):
             worker.add_done_callback(self._workers.discard)
         return True
 
+    def at_work(self) -> bool:
+        return bool(self._workers)
+
     @asynccontextmanager
     async def worked(self, speak: Speak, at_once: int, patience: float) -> AsyncIterator[None]:
         yield  # it always is

@@ -20,7 +20,7 @@ from sayonce.cache.orders import Order, Steering
 from sayonce.catalog.catalog import Catalog
 from sayonce.catalog.collections import UNTOLD, Tally, There
 from sayonce.catalog.records import COLLECTION, Collection, Use, Wish
-from sayonce.errors import InvalidRequest
+from sayonce.errors import CatalogUnavailable, InvalidRequest
 
 # How many texts are looked up, and written down, at a time.
 _BATCH = 500
@@ -172,20 +172,28 @@ class Seeding:
         while await self._catalog.collections.stop(collection, _BATCH):
             pass
 
-    async def watch(self, collection: Collection, seldom: float = math.inf) -> AsyncIterator[Tally]:
+    async def watch(
+        self, collection: Collection, seldom: float = math.inf, at_work: Callable[[], bool] = lambda: True
+    ) -> AsyncIterator[Tally]:
         """How it stands, whenever that is another than before, and every `seldom` seconds, until nothing is left to
-        be tried."""
-        before, told_at = None, 0.0
-        while True:
-            began = time.monotonic()
-            tally = await self._catalog.collections.tally(collection)
+        be tried, or nobody is `at_work` on it any more. A catalog that is away meanwhile is waited for."""
+        before: Tally | None = None
+        told_at, working = 0.0, True
+        while working:
+            began, working = time.monotonic(), at_work()
+            try:
+                tally = await self._catalog.collections.tally(collection)
+            except CatalogUnavailable:
+                if not working:
+                    raise
+                tally = before or Tally(due=1)
             if tally != before or began - told_at > seldom:
                 told_at = began
                 yield tally
             if not tally.left:
                 return
-            before, took = tally, time.monotonic() - began
-            await asyncio.sleep(max(_GLANCE, _TIMES * took))
+            before = tally
+            await asyncio.sleep(max(_GLANCE, _TIMES * (time.monotonic() - began)))
 
     def _reckon(self, plan: Plan, order: Order, seen: _Seen, there: There) -> None:
         """Adds a text to the plan."""

@@ -14,7 +14,7 @@ from sayonce.cache.engine import Engine
 from sayonce.cache.orders import Chain, Steering
 from sayonce.catalog.catalog import Catalog
 from sayonce.catalog.records import Use, Wish
-from sayonce.errors import CatalogError, InvalidRequest, SayonceError, StorageUnavailable
+from sayonce.errors import CatalogError, InvalidRequest, SayonceError, StorageError, StorageUnavailable
 from sayonce.telemetry.logs import get_logger
 
 #: The pauses between tries, in seconds, unless a provider asks for longer ones.
@@ -43,6 +43,9 @@ class Speaker:
         self._engine = engine
         self._note_bug = note_bug
         self._pauses = pauses
+        self._patient = True
+        #: What keeps things from being made, as far as it may pass by itself; None when something was made since.
+        self.held_up: SayonceError | None = None
         #: Told of each use that was made.
         self.made: Callable[[Use], Awaitable[None]] = _nothing_more
 
@@ -59,13 +62,23 @@ class Speaker:
             await self._leave(use, _LATER)
 
     async def _persist(self, use: int) -> None:
-        for pause in self._pauses:
+        """Tries a few times; but only once what cannot be kept, as long as that was so for the one before."""
+        try:
+            await self._made(use, self._pauses if self._patient else ())
+        except SayonceError as error:
+            self._patient = not isinstance(error, CatalogError | StorageError)
+            raise
+        self._patient, self.held_up = True, None
+
+    async def _made(self, use: int, pauses: Sequence[float]) -> None:
+        for pause in pauses:
             try:
                 return await self.make(use)
             except SayonceError as error:
                 wait = max(pause, _asked_for(error))
                 if not error.retryable or wait > _LONGEST:
                     raise
+                self.held_up = error
             await asyncio.sleep(wait)
         await self.make(use)
 
@@ -75,10 +88,26 @@ class Speaker:
         wish = await self._catalog.wished(use)
         if wish is None:
             return
+        await self._make_room()
         clip = await whole(await self._engine.say(self._chain(wish)))
         if not clip.kept:
-            raise StorageUnavailable("What was spoken is not kept.", backend="storage", remedy="See the log before.")
+            raise StorageUnavailable(
+                "What was spoken cannot be kept.",
+                backend="storage",
+                remedy="See that the storage and the catalog have room and can be written to; it is tried again.",
+            )
         await self.made(wish.use)
+
+    async def _make_room(self) -> None:
+        """Nobody waits to hear it: nothing more is bought while what was bought before cannot be kept."""
+        if self._engine.unkept:
+            await self._engine.keep_unkept()
+        if self._engine.unkept:
+            raise StorageUnavailable(
+                "What was spoken before cannot be kept.",
+                backend="storage",
+                remedy="See that the storage and the catalog have room and can be written to; it is tried again.",
+            )
 
     def _chain(self, wish: Wish) -> Chain:
         """Who was wished for, and nobody in that one's place: another's voice would be another asset."""

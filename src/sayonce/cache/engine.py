@@ -151,6 +151,11 @@ class Engine:
                     return
 
     @property
+    def unkept(self) -> bool:
+        """Whether something rests in memory alone that is to be kept."""
+        return bool(self._pilot.unkept.orders())
+
+    @property
     def flying(self) -> int:
         """How many flights are under way."""
         return len(self._flights)
@@ -158,11 +163,11 @@ class Engine:
     # ── one of a chain ───────────────────────────────────────────────────────────────────────────
 
     async def _say(self, order: Order, patience: float) -> Answer:
+        if order.steering.wished:
+            return await self._hear(order, patience)  # it was not kept a moment ago; if it is now, its take-off tells
         answer = self.recall(order)
         if answer is not None:
             return answer
-        if order.steering.wished:
-            return await self._hear(order, patience)  # it was not kept a moment ago; if it is now, its take-off tells
         try:
             found = await self._find(order)
         except (CatalogError, StorageError) as trouble:

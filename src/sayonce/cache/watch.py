@@ -39,7 +39,10 @@ class Watch:
         self.tally.hit(asset)
 
     def live(self, order: Order, outcome: Outcome) -> None:
-        """An answer whose first byte has come."""
+        """An answer whose first byte has come. What is spoken ahead of time answers nobody: it is paid for, and that
+        is all that is counted of it."""
+        if order.steering.wished:
+            return
         if outcome is Outcome.JOINED:
             self._saved(self._key(order), order.price(order.recipe))
         else:

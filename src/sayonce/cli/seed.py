@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from sayonce.batch.seeding import Plan
     from sayonce.catalog.collections import Item
 
+# How often it is looked whether something holds a run up, in seconds.
+_SELDOM = 1.0
 # How many failures, and rows that say what others say, are told to people.
 _TOLD = 20
 
@@ -96,7 +98,7 @@ async def _seed(settings: Settings, wanted: Wanted) -> dict[str, Any]:
     rows = opened(wanted.path)
     console = Console(stderr=True, highlight=False)
     async with running(settings) as gateway:
-        head = head_of(rows, **wanted.given, **await _popular(gateway, wanted))
+        head = head_of(rows, **wanted.given | await _popular(gateway, wanted))
         manifest = Manifest(head, rows, gateway.cast, Bounds(wanted.tenant, settings.max_text))
         with console.status("reading") as status:
             plan = await gateway.seeding.plan(manifest, lambda n: status.update(f"reading: {n:,} texts"))
@@ -112,6 +114,8 @@ async def _popular(gateway: Gateway, wanted: Wanted) -> dict[str, object]:
     """The voices most listened to, where they are wanted."""
     if not wanted.popular:
         return {}
+    if wanted.given["voices"]:
+        raise InvalidRequest("There are two answers to which voices.", remedy="Give --voice or --popular, not both.")
     voices = await gateway.seeding.popular(wanted.tenant, wanted.popular)
     if not voices:
         raise InvalidRequest("No voice was listened to yet.", remedy="Name some with --voice.")
@@ -128,6 +132,7 @@ class _Run:
         self._manifest = manifest
         self._plan = plan
         self._found = 0
+        self._told: set[str] = set()
 
     async def told(self, console: Console) -> dict[str, Any]:
         """How it ended. Interrupted, it lets be what is not made."""
@@ -140,11 +145,13 @@ class _Run:
                 raise
         if tally.failed:
             await self._print_failures(console, tally)
+        if tally.left:
+            console.print(f"  {tally.left:,} are left: seed it again to make them")
         cost = None if self._plan.cost is None else tally.cost / MICROS
         return {
             "made": max(tally.kept - self._found, 0),
             "kept": self._plan.kept,
-            "failed": tally.failed,
+            "failed": tally.failed + tally.left,
             "characters": tally.characters,
             "cost": cost,
         }
@@ -168,10 +175,22 @@ class _Run:
                 self._collection, self._manifest, lambda n: progress.update(task, completed=n)
             )
             progress.update(task, description="speaking", completed=self._plan.kept)
-            async for tally in self._seeding.watch(self._collection):
+            line = self._gateway.queue.line
+            async for tally in self._seeding.watch(self._collection, _SELDOM, line.at_work):
                 tried = tally.kept + tally.failed
                 progress.update(task, completed=tried, total=max(tally.items, tried), more=self._more(tally))
+                self._tell_trouble(progress.console)
         return tally
+
+    def _tell_trouble(self, console: Console) -> None:
+        """Says what it waits for, once each."""
+        redis, held_up = self._gateway.meeting.trouble, self._gateway.speaker.held_up
+        found = [f"{held_up.message} {held_up.remedy}".strip()] if held_up is not None else []
+        found += ["Redis, whose queue holds what is to be made, does not answer."] if redis and redis() else []
+        for trouble in found:
+            if trouble not in self._told:
+                self._told.add(trouble)
+                console.print(f"waits: {trouble}", style="yellow", markup=False, soft_wrap=True)
 
     def _more(self, tally: Tally) -> str:
         currency = self._gateway.settings.currency

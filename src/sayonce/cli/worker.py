@@ -35,7 +35,7 @@ def worker(
             "There is no queue for a worker to work on: a gateway without Redis speaks by itself what is queued.",
             remedy="Set REDIS_URL, for the gateways and their workers.",
         )
-    loops.run(_work(settings, concurrency or settings.queue_at_once))
+    loops.run(_work(settings, concurrency or settings.queue_at_once), own_signals=True)
 
 
 async def _work(settings: Settings, at_once: int) -> None:

@@ -1,0 +1,38 @@
+"""What a manifest says, and what is said beside it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sayonce.batch.manifest import Bounds, Items, Manifest, head_of
+from tests.conftest import House
+
+ROWS = [{"text": "One."}, {"text": "Two.", "voice": "alloy", "format": "wav"}]
+
+
+def said(house: House, head: dict[str, Any], **given: object) -> list[tuple[str, str | None, str]]:
+    """The text, voice and format of each thing to say; nothing may be wrong."""
+    rows = Items(head, ROWS)
+    manifest = Manifest(head_of(rows, **given), rows, house.gateway.cast, Bounds("default", 1_000))
+    orders = [text.order for text in manifest.texts(lambda place, why: pytest.fail(f"{place}: {why}"))]
+    return [(order.recipe.text, order.recipe.voice, order.format.container) for order in orders]
+
+
+async def test_a_row_goes_above_its_head(house: House) -> None:
+    assert said(house, {"voice": "nova", "formats": ["mp3"]}) == [("One.", "nova", "mp3"), ("Two.", "alloy", "wav")]
+
+
+@pytest.mark.parametrize("head", [{}, {"voice": "echo", "format": "opus"}, {"voices": ["echo"], "formats": ["opus"]}])
+async def test_what_is_said_beside_a_manifest_goes_above_all_of_it(house: House, head: dict[str, Any]) -> None:
+    both = {"voices": ["nova"], "formats": ["flac"]}
+    assert said(house, head, **both) == [("One.", "nova", "flac"), ("Two.", "nova", "flac")]
+    assert said(house, head, voices=["nova"])[1] == ("Two.", "nova", "wav")
+    assert said(house, head, formats=["flac"])[1] == ("Two.", "alloy", "flac")
+
+
+@pytest.mark.parametrize("word", ["name", "collection"])
+async def test_a_name_beside_it_is_its_name(house: House, word: str) -> None:
+    assert head_of(Items({word: "one"}, ROWS), name="another").name == "another"
+    assert head_of(Items({word: "one"}, ROWS)).name == "one"
