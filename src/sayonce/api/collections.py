@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import FastAPI
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import ASGIApp, Receive, Scope
 
 from sayonce.api import answers
-from sayonce.api.bodies import Name, parse, parse_query
+from sayonce.api.bodies import parse, parse_query
 from sayonce.api.desk import Desk, Visit, query_of, read_body
 from sayonce.api.door import hang
 from sayonce.api.links import Links
-from sayonce.api.seeds import Seeds, progress, spoken
+from sayonce.api.seeds import AgainBody, Seeds, progress, spoken
 from sayonce.api.voice import may_have, row
 from sayonce.app import Gateway
 from sayonce.catalog.collections import Item, Listed
@@ -22,14 +22,6 @@ from sayonce.errors import InvalidRequest
 
 # How many uses are ended at a time.
 _BATCH = 200
-
-
-class SeedBody(BaseModel):
-    """In which voice a collection is to be spoken; else as it is written down."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    voice: Name | None = Field(default=None, validation_alias=AliasChoices("voice", "voiceId", "voice_id"))
 
 
 class CollectionsPage(BaseModel):
@@ -116,8 +108,8 @@ class SeedCollectionDoor(Seeds):
 
     async def answer(self, scope: Scope, receive: Receive) -> ASGIApp:
         visit = await self.desk.receive(scope)
-        body = parse(SeedBody, await read_body(receive, visit.headers, 65_536) or b"{}")
-        return await spoken(self, await self.found(visit, scope), body.voice)
+        body = parse(AgainBody, await read_body(receive, visit.headers, 65_536) or b"{}")
+        return await spoken(self, await self.found(visit, scope), body)
 
 
 def list_collections(after: int = 0, limit: int = 50) -> None:
@@ -137,7 +129,7 @@ def delete_collection(name: str) -> None:
     """Ends a collection, with what was kept for it alone."""
 
 
-def seed_collection(name: str, body: SeedBody) -> None:
+def seed_collection(name: str, body: AgainBody) -> None:
     """Has spoken what is missing of a collection; with `voice`, all of it in that voice, too. 202, and `Location`
     tells how it goes."""
 

@@ -42,12 +42,20 @@ class SeedsBody(BaseModel):
     max_cost: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
 
-class NarrativesBody(BaseModel):
-    """Which of the tenant's collections is to be spoken, and in which voice; else as it is written down."""
+class AgainBody(BaseModel):
+    """In which voice a collection is to be spoken, else as it is written down; and whether only to plan that, or to
+    refuse what costs more."""
 
     model_config = ConfigDict(extra="forbid")
 
     voice: Name | None = Field(default=None, validation_alias=AliasChoices("voice", "voiceId", "voice_id"))
+    plan: bool = False
+    max_cost: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+
+
+class NarrativesBody(AgainBody):
+    """The same, and which of the tenant's collections is meant."""
+
     collection: Name | None = None
 
 
@@ -136,7 +144,8 @@ class EventsDoor(Seeds):
         currency = self.gateway.settings.currency
         async for tally in self.gateway.seeding.watch(listed.collection, _SELDOM):
             yield _event("progress", progress(listed, tally, currency))
-        yield _event("done", await self.told(listed))
+        gone = await self.gateway.catalog.collections.find(listed.collection) is None
+        yield _event("done", await self.told(listed) | ({"status": "deleted"} if gone else {}))
 
 
 class NarrativesDoor(Seeds):
@@ -146,7 +155,7 @@ class NarrativesDoor(Seeds):
         visit = await self.desk.receive(scope)
         body = parse(NarrativesBody, await read_body(receive, visit.headers, 65_536) or b"{}")
         listed = await self._meant(visit, body.collection)
-        return await spoken(self, listed, body.voice)
+        return await spoken(self, listed, body)
 
     async def _meant(self, visit: Visit, name: str | None) -> Listed:
         """The collection of that name, or the only one."""
@@ -189,13 +198,18 @@ class _Events:
             await send({"type": "http.response.body", "body": event, "more_body": True})
 
 
-async def spoken(door: Seeds, listed: Listed, voice: str | None) -> ASGIApp:
+async def spoken(door: Seeds, listed: Listed, body: AgainBody) -> ASGIApp:
     """Has a collection spoken that is written down already: what is missing of it, or all of it in another voice."""
-    gateway = door.gateway
-    if voice is None:
+    gateway, currency = door.gateway, door.gateway.settings.currency
+    if body.plan or body.max_cost is not None:
+        plan = await gateway.seeding.reckon(listed.collection, gateway.cast, body.voice)
+        if body.plan:
+            return answers.as_json({"success": True, "plan": plan_of(plan, currency)})
+        refuse_dear(plan, body.max_cost, currency)
+    if body.voice is None:
         await gateway.seeding.again(listed.collection)
     else:
-        await gateway.seeding.revoice(listed.collection, gateway.cast, voice)
+        await gateway.seeding.revoice(listed.collection, gateway.cast, body.voice)
     told = await door.told(await door.known(listed.collection))
     return accepted(listed.collection.name, told)
 
@@ -251,9 +265,9 @@ def refuse_dear(plan: Plan, most: float | None, currency: str) -> None:
     if most is None or (plan.cost is not None and plan.cost <= most * MICROS):
         return
     unknown = plan.cost is None
-    costs = "It is not known what this costs" if unknown else f"This costs {(plan.cost or 0) / MICROS:.4f} {currency}"
+    costs = "It is not known what this costs" if unknown else f"This costs {(plan.cost or 0) / MICROS:.6f} {currency}"
     raise InvalidRequest(
-        f"{costs}, and {most:g} {currency} at most were allowed.",
+        f"{costs}, and {most:.6f} {currency} at most were allowed.",
         param="max_cost",
         remedy="Nothing was paid. " + ("Set the upstream's price." if unknown else "Allow more, or seed less."),
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Protocol
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BaseModel,
     BeforeValidator,
@@ -24,13 +26,28 @@ from sayonce.errors import InvalidRequest, MissingExtra, ProviderError
 from sayonce.speech.requests import Owner, Scope, SpeechRequest
 from sayonce.units import listed, retention
 
+
+def _named(told: str) -> str:
+    """A name that a path can end in."""
+    if told in (".", ".."):
+        raise ValueError("is no name that an address can end in")
+    return told
+
+
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
-Title = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f/]+$")]
+Title = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f/]+$"),
+    AfterValidator(_named),
+]
 Names = Annotated[tuple[Name, ...], BeforeValidator(listed), Field(min_length=1, max_length=200)]
 Words = Annotated[str, StringConstraints(max_length=4096)]
 
 # What a manifest may call what the command line gives by another word.
 _ALSO = {"voices": "voice", "formats": "format", "name": "collection"}
+
+# What pydantic says in words of Python's.
+_OUR_WORDS = {"Value error, ": "it ", "Input should be": "it should be", "a valid dictionary": "an object"}
 
 # How many rows are told of that are wrong.
 _MOST_WRONG = 20
@@ -51,6 +68,14 @@ class Rows(Protocol):
     @property
     def head(self) -> Mapping[str, object]: ...
     def __iter__(self) -> Iterator[Row]: ...
+
+
+def _options(told: object) -> object:
+    """A table's cell holds them as JSON."""
+    try:
+        return json.loads(told) if isinstance(told, str) else told
+    except (ValueError, RecursionError):
+        return told
 
 
 def _retention(told: object) -> object:
@@ -92,7 +117,7 @@ class Manner(BaseModel):
     pitch: Annotated[float, Field(allow_inf_nan=False)] | None = None
     style: Words | None = None
     instructions: Words | None = None
-    options: dict[str, Any] | None = None
+    options: Annotated[dict[str, Any] | None, BeforeValidator(_options)] = None
     variation: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
     cleaning: Cleaning | None = None
     scope: Scope | None = None
@@ -218,9 +243,8 @@ def refused(wrong: Sequence[tuple[str, str]], more: int) -> InvalidRequest:
     more += len(wrong) - len(lines)
     lines += [f"… and {more:,} more"] if more else []
     return InvalidRequest(
-        "The manifest is not spoken, since this is wrong:\n  " + "\n  ".join(lines),
+        "The manifest is not spoken, and nothing was paid, since this is wrong:\n  " + "\n  ".join(lines),
         param="items",
-        remedy="Mend that; nothing was paid.",
     )
 
 
@@ -236,7 +260,10 @@ def _read(model: type[Any], fields: Mapping[str, object]) -> Any:
         return model.model_validate(given)
     except ValidationError as error:
         wrong = error.errors(include_input=False, include_url=False)[0]
-        raise _invalid(wrong["type"], ".".join(str(part) for part in wrong["loc"][:1]), wrong["msg"]) from None
+        refusal = _invalid(wrong["type"], ".".join(str(part) for part in wrong["loc"][:1]), wrong["msg"])
+        if len(fields) == 1 and wrong["type"] == "missing" and set(";\t") & set(next(iter(fields))):
+            refusal.remedy = "The cells of a CSV are separated by commas."
+        raise refusal from None
 
 
 def _invalid(kind: str, field: str, message: str) -> InvalidRequest:
@@ -246,4 +273,6 @@ def _invalid(kind: str, field: str, message: str) -> InvalidRequest:
         return InvalidRequest(f"There is no field '{field[:100]}'.", param=field[:100])
     if kind == "string_pattern_mismatch":
         message = "it holds characters that no name has"
+    for theirs, ours in _OUR_WORDS.items():
+        message = message.replace(theirs, ours)
     return InvalidRequest(f"The field '{field}' is wrong: {message}.", param=field)

@@ -80,12 +80,7 @@ class Seeding:
         plan, seen, wrong = Plan(), _Seen(), _Wrong()
         batches = _batches(manifest.texts(wrong.note))
         while batch := await asyncio.to_thread(_next, batches):
-            fresh = [text for text in batch if seen.first(text, plan)]
-            there = await self._catalog.collections.there(
-                [text.order.content_hash for text in fresh], [text.order.recipe.hash for text in fresh]
-            )
-            for text in fresh:
-                self._reckon(plan, text.order, seen, there)
+            await self._look(plan, [text for text in batch if seen.first(text, plan)], seen)
             plan.items += len(batch)
             heed(plan.items)
         wrong.refuse()
@@ -124,6 +119,16 @@ class Seeding:
         while ids := await self._catalog.collections.recall(collection, last, _BATCH):
             await self._queue.line.add(ids)
             last = ids[-1]
+
+    async def reckon(self, collection: Collection, cast: Cast, voice: str | None) -> Plan:
+        """What it would do to speak what is missing of it, or all of it in that voice. Errors are as in `revoice`."""
+        plan, seen, last = Plan(), _Seen(), 0
+        while found := await self._catalog.collections.wishes(collection, last, _BATCH):
+            texts = [_in_voice(cast, wish, voice or wish.request.voice) for _, wish in found]
+            await self._look(plan, [text for text in texts if seen.first(text)], seen)
+            plan.items += len(texts)
+            last = found[-1][0]
+        return plan
 
     async def revoice(self, collection: Collection, cast: Cast, voice: str) -> None:
         """Has a collection's texts spoken in one more voice. InvalidRequest where its texts are not known any more,
@@ -195,6 +200,14 @@ class Seeding:
             before = tally
             await asyncio.sleep(max(_GLANCE, _TIMES * (time.monotonic() - began)))
 
+    async def _look(self, plan: Plan, fresh: Sequence[Text], seen: _Seen) -> None:
+        """Adds texts to the plan, at most a few hundred."""
+        there = await self._catalog.collections.there(
+            [text.order.content_hash for text in fresh], [text.order.recipe.hash for text in fresh]
+        )
+        for text in fresh:
+            self._reckon(plan, text.order, seen, there)
+
     def _reckon(self, plan: Plan, order: Order, seen: _Seen, there: There) -> None:
         """Adds a text to the plan."""
         if order.content_hash in there.assets:
@@ -223,10 +236,10 @@ class Seeding:
         return wish_of(text.order, now, use)
 
 
-def _in_voice(cast: Cast, wish: Wish, voice: str) -> Text:
+def _in_voice(cast: Cast, wish: Wish, voice: str | None) -> Text:
     """The same text in another voice, which may name another upstream: that one has its own models and options."""
     request = replace(wish.request, voice=voice)
-    if voice.partition("/")[0] in cast.upstreams:
+    if (voice or "").partition("/")[0] in cast.upstreams:
         request = replace(request, upstream=None, model=None, options={})
     order = cast.chain(request, Steering(keep=keep_of(wish))).first
     return Text(wish.use.sequence, f"item {wish.use.sequence + 1}", wish.use.speaker, order)

@@ -62,7 +62,7 @@ async def test_what_costs_more_than_allowed_is_not_begun(make_house: MakeHouse) 
     house = await make_house(upstreams={"openai": {"price": 100.0}})
     refused = await seed(house, max_cost=0.01)
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "max_cost")
-    assert "0.0140 USD" in refused.json()["error"]["message"]
+    assert "0.014000 USD, and 0.010000 USD at most" in refused.json()["error"]["message"]
     assert house.calls == 0
     told = await seed(house, max_cost=0.02)
     assert told.status_code == 202
@@ -191,6 +191,38 @@ async def test_in_one_more_voice(house: House) -> None:
     assert (await house.speak(TEXTS[2], voice="shimmer")).outcome == "hit"
     unknown = await house.http.post("/api/pre-cache-narratives", json={"voice": "espeak/nobody"})
     assert unknown.status_code == 400
+
+
+async def test_in_one_more_voice_it_may_be_planned_and_bounded(make_house: MakeHouse) -> None:
+    house = await make_house(upstreams={"openai": {"price": 100.0}})
+    await seed(house, voices=["openai/nova"])
+    await done(house)
+    for door in ("/api/pre-cache-narratives", "/api/collections/a book/seed"):
+        kept = (await house.http.post(door, json={"plan": True})).json()["plan"]
+        assert (kept["items"], kept["kept"], kept["make"], kept["cost"]) == (3, 3, 0, 0.0)
+        other = {"voice": "openai/shimmer"}
+        plan = (await house.http.post(door, json=other | {"plan": True})).json()["plan"]
+        assert (plan["items"], plan["make"], round(plan["cost"], 4)) == (3, 3, 0.007)
+        refused = await house.http.post(door, json=other | {"max_cost": 0.006})
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "max_cost")
+    assert house.calls == 3
+    assert (await house.http.post(door, json=other | {"max_cost": 0.008})).status_code == 202
+    assert (await done(house))["made"] == 3
+
+
+async def test_who_follows_a_run_learns_that_it_was_deleted(house: House) -> None:
+    gate = Gate(0)
+    house.vendors.behave(gate=gate)
+    await seed(house)
+    told: list[dict[str, Any]] = []
+    async with house.http.stream("GET", "/api/seeds/a book/events") as answer:
+        async for line in answer.aiter_lines():
+            if line.startswith("data: "):
+                told.append(json.loads(line.removeprefix("data: ")))
+            if len(told) == 1:
+                await house.http.delete("/api/collections/a book")
+    gate.open()
+    assert (told[0]["status"], told[-1]["status"]) == ("speaking", "deleted")
 
 
 async def test_ended_it_takes_what_was_kept_for_it_alone(house: House) -> None:

@@ -36,3 +36,23 @@ async def test_what_is_said_beside_a_manifest_goes_above_all_of_it(house: House,
 async def test_a_name_beside_it_is_its_name(house: House, word: str) -> None:
     assert head_of(Items({word: "one"}, ROWS), name="another").name == "another"
     assert head_of(Items({word: "one"}, ROWS)).name == "one"
+
+
+@pytest.mark.parametrize(
+    ("head", "row", "said"),
+    [
+        ({"name": ".."}, {"text": "Hi."}, "it is no name that an address can end in"),
+        ({"keep": "soon"}, {"text": "Hi."}, "it must be 'forever'"),
+        ({}, {"text;voice": "Hi.;nova"}, "The cells of a CSV are separated by commas"),
+        ({}, {"text": "Hi.", "options": "[7]"}, "it should be an object"),
+        ({}, {"text": "Hi.", "options": '{"tempo": 1}'}, "tempo"),
+    ],
+)
+async def test_what_is_wrong_is_said_in_our_words(
+    house: House, head: dict[str, Any], row: dict[str, Any], said: str
+) -> None:
+    answer = await house.http.post("/api/seeds", json={**head, "plan": True, "items": [row]})
+    assert answer.status_code == 400
+    told = answer.json()["error"]
+    assert said in f"{told['message']} {told.get('remedy', '')}"
+    assert "Value error" not in told["message"]
