@@ -349,8 +349,7 @@ class Pilot:
         alone = ground.finder.transcodes or flight.anew
         epoch = ground.hot.epoch
         try:
-            if self._clock() > lease.expires - ground.leases.life / 2:
-                await ground.leases.renew(lease)  # One that was lost long ago need not write a blob to learn it.
+            await ground.leases.renew(lease)  # A lease that is lost already need not write a blob to learn it.
             with self._watch.keeping(flight):
                 path = None if order.placement is None else order.placement.path_of(clip.asset)
                 stored = await ground.shelf.keep(

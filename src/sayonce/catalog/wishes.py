@@ -60,8 +60,11 @@ def add(connection: Connection, wanted: Sequence[Wish], now: float) -> list[int 
 
 
 def wish_of(rows: Sequence[Sequence[Any]]) -> Wish | None:
-    """The wish that `WISHED` has found."""
-    return _wish(_Row(*rows[0])) if rows else None
+    """The wish that `WISHED` has found; None where it is made, or not wished for any more."""
+    if not rows or rows[0][-1]:
+        return None
+    row: Any = _Row(*rows[0][:-1])
+    return None if row.due is None else _wish(row)
 
 
 def those(connection: Connection, which: ColumnElement[bool], most: int) -> list[tuple[int, Wish]]:
@@ -102,9 +105,12 @@ def lives(now: float | BindParameter[float]) -> ColumnElement[bool]:
     return or_(assets.c.until.is_(None), assets.c.until > now)
 
 
-def _unmade(now: float | BindParameter[float]) -> ColumnElement[bool]:
-    made = exists().where(assets.c.content_hash == uses.c.content_hash, lives(now))
-    return uses.c.due.is_not(None) & ~made
+def _unmade(now: float) -> ColumnElement[bool]:
+    return uses.c.due.is_not(None) & ~_made(now)
+
+
+def _made(now: float | BindParameter[float]) -> ColumnElement[bool]:
+    return exists().where(assets.c.content_hash == uses.c.content_hash, lives(now))
 
 
 def _living(connection: Connection, wanted: Sequence[Wish], now: float) -> dict[bytes, float | None]:
@@ -183,8 +189,8 @@ _WISHES = select(
 )
 
 
-#: The wish of one use; none where it is made, or not wished for any more.
-WISHED = Lookup(_WISHES.where(uses.c.id == bindparam("use"), _unmade(bindparam("now", type_=Float))))
+#: One use, and whether it is made.
+WISHED = Lookup(_WISHES.add_columns(_made(bindparam("now", type_=Float))).where(uses.c.id == bindparam("use")))
 _Row = NamedTuple("_Row", [(column.name, Any) for column in _WISHES.selected_columns])  # type: ignore[misc]
 
 
