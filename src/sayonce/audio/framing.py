@@ -7,7 +7,7 @@ FFmpeg conceals what is missing; a cache must not. Frame headers as ISO/IEC 1117
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 
 class Broken(ValueError):
@@ -24,7 +24,7 @@ def walk_mp3(data: bytes) -> None:
 def without_tags(data: bytes) -> bytes:
     """The frames of an MP3 file alone: FFmpeg stumbles over what stands between them, or after the last."""
     runs = _runs_of_frames(data)
-    return data if len(runs) == 1 and runs[0][1] == len(data) else b"".join(data[start:end] for start, end in runs)
+    return data if runs == [(0, len(data))] else b"".join(data[start:end] for start, end in runs)
 
 
 def _runs_of_frames(data: bytes) -> list[tuple[int, int]]:
@@ -51,6 +51,30 @@ def count_mp3(data: bytes) -> int:
     while at < len(data):
         at, count = at + mp3_frame(data, at), count + 1
     return count
+
+
+def mp3_packets(data: bytes, frames: int) -> Iterator[bytes]:
+    """An MP3 file without tags in packets of so many frames. Broken where they are not all of one kind."""
+    at = start = number = 0
+    kind = mp3_kind(data, 0)
+    while at < len(data):
+        if mp3_kind(data, at) != kind:
+            raise Broken("its sample rate or its channels change on the way")
+        at, number = at + mp3_frame(data, at), number + 1
+        if number % frames == 0 or at >= len(data):
+            yield data[start:at]
+            start = at
+
+
+def mp3_kind(data: bytes, at: int) -> tuple[int, int, bool]:
+    """Which version and sample rate the MP3 frame at `at` has, and whether it is mono."""
+    return data[at + 1] & 0x18, data[at + 2] & 0x0C, data[at + 3] & 0xC0 == 0xC0
+
+
+def tells_of_itself(data: bytes) -> bool:
+    """Whether an MP3 file's first frame is no sound, but tells of the file."""
+    first = data[: mp3_frame(data, 0)]
+    return any(name in first for name in (b"Xing", b"Info", b"VBRI"))
 
 
 def samples_in_mp3_frame(data: bytes) -> int:

@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import av
+from av.audio.codeccontext import AudioCodecContext
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
+from av.codec.context import CodecContext
+from av.packet import Packet
 
 from sayonce.audio import framing, samples, wav
 from sayonce.audio.formats import coding, is_raw
@@ -19,6 +22,8 @@ from sayonce.speech.formats import AudioFormat
 av.logging.set_level(None)
 
 _CODECS = {"mp3": {"mp3", "mp3float"}, "opus": {"opus", "libopus"}, "aac": {"aac"}, "flac": {"flac"}}
+# How many MP3 frames are decoded at a time: a second or two of sound.
+_TOGETHER = 64
 #: What FFmpeg calls what takes a container apart.
 DEMUXERS = {"mp3": "mp3", "ogg": "ogg", "adts": "aac", "flac": "flac", "wav": "wav"}
 
@@ -55,6 +60,8 @@ def _probe(data: bytes, audio_format: AudioFormat, longest: float) -> Probe:
         walk = framing.WALKS.get(audio_format.container)
         if walk is not None:
             walk(data)
+        if audio_format.codec == "mp3" and not framing.tells_of_itself(bare := framing.without_tags(data)):
+            return _decode_mp3(bare, longest)
         return _decode(data, audio_format, longest)
     except (framing.Broken, av.FFmpegError, IndexError) as error:
         raise Undecodable(_reason(error)) from error
@@ -98,6 +105,23 @@ def _decode(data: bytes, audio_format: AudioFormat, longest: float) -> Probe:
     if told and told != count:
         raise Undecodable("it is cut short")
     return Probe(count / rate, rate, channels, count)
+
+
+def _decode_mp3(data: bytes, longest: float) -> Probe:
+    """As `_decode`, of frames of sound alone, many to a packet: taking them apart one by one takes as long again as
+    decoding them."""
+    decoder = CodecContext.create("mp3float", "r")
+    assert isinstance(decoder, AudioCodecContext)
+    count = 0
+    for packed in framing.mp3_packets(data, _TOGETHER):
+        for frame in decoder.decode(Packet(packed)):
+            count += frame.samples
+        if count > longest * decoder.sample_rate:
+            break
+    else:
+        if count != framing.count_mp3(data) * framing.samples_in_mp3_frame(data):
+            raise Undecodable("a part of it is damaged")
+    return Probe(count / decoder.sample_rate, decoder.sample_rate, decoder.channels, count)
 
 
 def _audio(streams: tuple[AudioStream, ...], audio_format: AudioFormat) -> AudioStream:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from itertools import pairwise
 
 import pytest
 
+from sayonce.audio import framing
 from sayonce.audio.framing import Broken, walk_adts, walk_mp3
-from sayonce.audio.probe import probe
-from sayonce.speech.formats import BY_NAME
+from sayonce.audio.probe import Undecodable, probe
+from sayonce.speech.formats import BY_NAME, MP3
 from sayonce.testing.vendors.sound import audio
 
 
@@ -72,3 +74,20 @@ def test_a_tag_before_adts() -> None:
     walk_adts(_ID3 + aac)
     with pytest.raises(Broken):
         walk_adts(_ID3)
+
+
+@pytest.mark.parametrize("body", [b"\xff", b"\x00", b"\x5a"])
+def test_no_frame_of_an_mp3_is_left_out(body: bytes) -> None:
+    """Many frames are decoded at a time, and FFmpeg says nothing of one that it skips between others."""
+    clip = audio("two seconds of it", 2.0, MP3)
+    starts = [0]
+    while starts[-1] < len(clip):
+        starts.append(starts[-1] + framing.mp3_frame(clip, starts[-1]))
+    refused = 0
+    for start, end in pairwise(starts):
+        try:
+            assert probe(clip[: start + 4] + body * (end - start - 4) + clip[end:], MP3) == probe(clip, MP3)
+        except Undecodable:
+            refused += 1
+    assert probe(clip, MP3).samples == (len(starts) - 1) * 576
+    assert refused or body != b"\xff"
