@@ -18,9 +18,9 @@ from enum import StrEnum
 
 from sayonce.batch.pieces import Reading, is_recorded, reason
 from sayonce.batch.sources.contract import Piece, Source
-from sayonce.cache.metadata import blob_metadata, serving
+from sayonce.cache.metadata import blob_metadata, path_fields, serving
 from sayonce.cache.orders import Clip
-from sayonce.cache.shelf import Place, path_fields
+from sayonce.cache.shelf import Place
 from sayonce.catalog.catalog import Catalog
 from sayonce.catalog.imports import IMPORTED, Arrival, Verdict
 from sayonce.catalog.records import Asset, Blob, Use

@@ -13,8 +13,9 @@ from sayonce.audio.probe import Undecodable, probe
 from sayonce.cache.answers import Answer, Live, whole
 from sayonce.cache.checking import is_plausible
 from sayonce.cache.engine import Engine
+from sayonce.cache.metadata import path_fields
 from sayonce.cache.orders import Chain, Clip, Outcome, Placement, Retention
-from sayonce.cache.shelf import Berth, Shelf, path_fields
+from sayonce.cache.shelf import Berth, Shelf
 from sayonce.catalog import sessions
 from sayonce.catalog.catalog import Catalog
 from sayonce.catalog.records import TURN, Asset, Session, Use

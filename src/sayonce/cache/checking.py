@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
 
 from sayonce.audio.check import plausible
 from sayonce.audio.probe import Undecodable
 from sayonce.audio.proving import Prover
+from sayonce.cache.metadata import digest_of
 from sayonce.cache.orders import Clip, Order
-from sayonce.cache.takes import LIGHT, Take
+from sayonce.cache.takes import Take
 from sayonce.catalog.records import Asset
 from sayonce.errors import BrokenAudio
 from sayonce.speech.recipes import Recipe
-
-T = TypeVar("T")
 
 
 async def checked(order: Order, said: Recipe, take: Take, prover: Prover, *, keep_text: bool, now: float) -> Clip:
@@ -25,7 +21,7 @@ async def checked(order: Order, said: Recipe, take: Take, prover: Prover, *, kee
     where it is not whole."""
     name = order.provider.upstream.name
     try:
-        data = await _done(take.whole, light=take.light)
+        data = take.whole() if take.light else await asyncio.to_thread(take.whole)
         measured = await prover.prove(data, order.format)
     except Undecodable as error:
         raise BrokenAudio(
@@ -45,7 +41,7 @@ async def checked(order: Order, said: Recipe, take: Take, prover: Prover, *, kee
         text=said.text if keep_text else None,
         characters=len(said.text),
         size=len(data),
-        digest=await _done(lambda: hashlib.sha256(data).digest(), light=len(data) <= LIGHT),
+        digest=await digest_of(data),
         duration=measured.duration,
         sample_rate=measured.sample_rate,
         marks=tuple(take.marks),
@@ -67,8 +63,3 @@ def is_plausible(recipe: Recipe, clip: Clip) -> bool:
 def flagged(clip: Clip, flag: str) -> Clip:
     """The clip with a flag on its asset."""
     return Clip(replace(clip.asset, flags=clip.asset.flags | {flag}), clip.data)
-
-
-async def _done(work: Callable[[], T], *, light: bool) -> T:
-    """What a function gives; in a thread, unless that is not worth the way there."""
-    return work() if light else await asyncio.to_thread(work)

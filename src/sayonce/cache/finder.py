@@ -10,9 +10,10 @@ from sayonce.audio.formats import is_lossless
 from sayonce.audio.probe import Probe, Undecodable, probe
 from sayonce.audio.transcode import transcode
 from sayonce.cache.hot import HotTier
+from sayonce.cache.metadata import digest_of
 from sayonce.cache.once import Once
 from sayonce.cache.orders import Clip, Order
-from sayonce.cache.shelf import Shelf, digest_of
+from sayonce.cache.shelf import Shelf
 from sayonce.catalog.records import Asset, Use
 from sayonce.errors import CatalogError, StorageError
 from sayonce.speech.formats import AudioFormat

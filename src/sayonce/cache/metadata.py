@@ -1,4 +1,4 @@
-"""What is written with a blob, and how it is read back: enough to adopt it into a new catalog.
+"""What is written with a blob, where, and how it is read back: enough to adopt it into a new catalog.
 
 All of an asset is there but its text, which only a catalog holds (law 8), and for how long it is kept, which is its
 uses' to say.
@@ -6,14 +6,20 @@ uses' to say.
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
-from sayonce.audio.formats import content_type
+from sayonce.audio.formats import content_type, extension
 from sayonce.catalog.records import Asset, Blob, owner_of
 from sayonce.speech.chunks import Mark
 from sayonce.speech.formats import AudioFormat
 from sayonce.speech.requests import Owner, Scope
 from sayonce.storage.contract import Serving
+
+#: Up to so many bytes are copied, or hashed, in less time than the way to a thread takes.
+LIGHT = 256 * 1024
 
 
 def blob_metadata(asset: Asset, catalog_id: str) -> dict[str, str]:
@@ -100,3 +106,35 @@ def _marks(told: str) -> tuple[Mark, ...]:
 
 def _mark(start: str, end: str, first: str, length: str, kind: str) -> Mark:
     return Mark(float(start), float(end), int(first), int(length), kind)
+
+
+async def digest_of(data: bytes) -> bytes:
+    """SHA-256, off the event loop where it is long."""
+    if len(data) < LIGHT:
+        return hashlib.sha256(data).digest()
+    return (await asyncio.to_thread(hashlib.sha256, data)).digest()
+
+
+def path_fields(asset: Asset) -> dict[str, str]:
+    """The fields of a path template that an asset gives; a field it has not is absent."""
+    made = datetime.fromtimestamp(asset.made_at, UTC)
+    owner = asset.owner
+    given = {
+        "tenant": owner.tenant,
+        "scope": str(owner.scope),
+        "user": owner.user,
+        "session": owner.session,
+        "provider": asset.upstream,
+        "model": asset.model,
+        "voice": asset.voice,
+        "language": asset.language,
+        "hash": asset.content_hash.hex(),
+        "recipe": asset.recipe_hash.hex(),
+        "digest": asset.digest.hex(),
+        "codec": asset.format.codec,
+        "ext": extension(asset.format),
+        "yyyy": f"{made:%Y}",
+        "mm": f"{made:%m}",
+        "dd": f"{made:%d}",
+    }
+    return {name: value for name, value in given.items() if value}

@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-from sayonce.cache.metadata import blob_metadata, serving
-from sayonce.cache.shelf import Shelf, digest_of, path_fields
+from sayonce.cache.metadata import blob_metadata, digest_of, path_fields, serving
+from sayonce.cache.shelf import Shelf
 from sayonce.catalog.catalog import Catalog
 from sayonce.catalog.moves import Copy
 from sayonce.catalog.records import Asset, Blob, Removed

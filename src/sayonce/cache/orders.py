@@ -8,7 +8,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import TypeAlias
 
-from sayonce.catalog.records import MICROS, Asset, Use
+from sayonce.catalog.records import MICROS, WISHED, Asset, Use
 from sayonce.errors import ProviderError
 from sayonce.providers.breaker import Breaker
 from sayonce.providers.contract import Provider
@@ -80,6 +80,13 @@ class Order:
         """What saying a recipe costs, in millionths of the currency; None where no price is known."""
         usd = self.provider.price(recipe)
         return None if usd is None else round(usd * self.usd_rate * MICROS)
+
+    def use(self, now: float) -> Use:
+        """Why it is kept, and for how long, if it is made now."""
+        usual = Use(WISHED if self.steering.wished else "request")
+        use, seconds = usual if self.placement is None else self.placement.use, self.keep.seconds
+        until = None if seconds is None else now + seconds
+        return replace(use, keep_until=until, sliding=seconds if self.keep.sliding else None)
 
     @cached_property
     def content_hash(self) -> bytes:

@@ -26,7 +26,7 @@ from sayonce.cache.shelf import Berth, Shelf
 from sayonce.cache.takes import Take
 from sayonce.cache.unkept import Unkept
 from sayonce.cache.watch import Watch
-from sayonce.catalog.records import WISHED, Held, Kept, Lease, TakeOff, Use
+from sayonce.catalog.records import Held, Kept, Lease, TakeOff
 from sayonce.cluster.contract import Leases, Relay, Turns
 from sayonce.cluster.renewal import renewing
 from sayonce.errors import (
@@ -340,16 +340,13 @@ class Pilot:
     async def _keep(self, flight: Flight, lease: Lease, clip: Clip) -> Clip:
         """The clip as it is kept; as it was where it cannot be."""
         ground, order = self._ground, flight.order
-        until = None if order.keep.seconds is None else self._clock() + order.keep.seconds
-        sliding = order.keep.seconds if order.keep.sliding else None
-        usual = Use(WISHED if order.steering.wished else "request")
-        use = usual if order.placement is None else order.placement.use
-        use = replace(use, keep_until=until, sliding=sliding)
-        clip = Clip(replace(clip.asset, until=until), clip.data)
+        use = order.use(self._clock())
+        clip = Clip(replace(clip.asset, until=use.keep_until), clip.data)
         alone = ground.finder.transcodes or flight.anew
         epoch = ground.hot.epoch
         try:
-            await ground.leases.renew(lease)  # A lease that is lost already need not write a blob to learn it.
+            if not self._need_not_ask(order, lease):
+                await ground.leases.renew(lease)  # A lease that is lost already need not write a blob to learn it.
             with self._watch.keeping(flight):
                 path = None if order.placement is None else order.placement.path_of(clip.asset)
                 stored = await ground.shelf.keep(
@@ -366,6 +363,12 @@ class Pilot:
             self._remember(flight, stored, epoch)
             return stored
         return clip
+
+    def _need_not_ask(self, order: Order, lease: Lease) -> bool:
+        """Whether a lease is young, and to write in vain takes nothing's place: then the landing alone may tell."""
+        ground = self._ground
+        harmless = order.steering.wished and order.placement is None and ground.shelf.names_bytes
+        return harmless and self._clock() < lease.expires - ground.leases.life / 2
 
     def _remember(self, flight: Flight, stored: Clip, epoch: int) -> None:
         hot = self._ground.hot

@@ -8,15 +8,12 @@ stop a process at any of them.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 
-from sayonce.audio.formats import extension
-from sayonce.cache.metadata import blob_metadata, serving
+from sayonce.cache.metadata import blob_metadata, digest_of, path_fields, serving
 from sayonce.cache.orders import Clip
 from sayonce.cache.tier import Tier
 from sayonce.catalog.catalog import Catalog
@@ -42,8 +39,6 @@ from sayonce.telemetry.logs import get_logger
 _DELETED_AT_ONCE, _DELETED_WITHIN = 16, 0.8 * HOLD
 # For how many seconds a sweep keeps others from landing; every how many, and how often, it asks whether it may.
 _SWEEPING, _GLANCE, _GLANCES = 60.0, 0.1, 300
-# Above this, hashing takes longer than the hop to a thread.
-_HASH_IN_THREAD = 256 * 1024
 
 _log = get_logger("sayonce.shelf")
 
@@ -82,6 +77,11 @@ class Shelf:
         #: Why the last write failed, by its error's code; None where it succeeded, or failed for its caller alone.
         self.trouble: str | None = None
         self._returns: set[asyncio.Task[None]] = set()
+
+    @property
+    def names_bytes(self) -> bool:
+        """Whether new bytes go to a new path: then what cannot land takes nothing's place."""
+        return self._place.template.names_bytes
 
     @property
     def writable(self) -> bool:
@@ -364,35 +364,3 @@ class Shelf:
                 # Its row is gone, so nobody reads it; the sweep takes it later.
                 _log.warning("blob.left", storage=blob.storage, path=blob.path, error=type(error).__name__)
             sys.audit("sayonce.remove", "blob deleted")
-
-
-async def digest_of(data: bytes) -> bytes:
-    """SHA-256, off the event loop where it is long."""
-    if len(data) < _HASH_IN_THREAD:
-        return hashlib.sha256(data).digest()
-    return (await asyncio.to_thread(hashlib.sha256, data)).digest()
-
-
-def path_fields(asset: Asset) -> dict[str, str]:
-    """The fields of a path template that an asset gives; a field it has not is absent."""
-    made = datetime.fromtimestamp(asset.made_at, UTC)
-    owner = asset.owner
-    given = {
-        "tenant": owner.tenant,
-        "scope": str(owner.scope),
-        "user": owner.user,
-        "session": owner.session,
-        "provider": asset.upstream,
-        "model": asset.model,
-        "voice": asset.voice,
-        "language": asset.language,
-        "hash": asset.content_hash.hex(),
-        "recipe": asset.recipe_hash.hex(),
-        "digest": asset.digest.hex(),
-        "codec": asset.format.codec,
-        "ext": extension(asset.format),
-        "yyyy": f"{made:%Y}",
-        "mm": f"{made:%m}",
-        "dd": f"{made:%d}",
-    }
-    return {name: value for name, value in given.items() if value}

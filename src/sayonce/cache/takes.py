@@ -11,12 +11,10 @@ from sayonce.audio.encode import StreamEncoder, finalise
 from sayonce.audio.formats import is_raw
 from sayonce.audio.probe import Undecodable, probe
 from sayonce.audio.transcode import LiveTranscoder
+from sayonce.cache.metadata import LIGHT
 from sayonce.errors import BrokenAudio
 from sayonce.speech.chunks import Chunk, Mark
 from sayonce.speech.formats import AudioFormat
-
-#: Up to so many bytes are copied, or hashed, in less time than the way to a thread takes.
-LIGHT = 256_000
 
 Transcoder: TypeAlias = StreamEncoder | LiveTranscoder
 
