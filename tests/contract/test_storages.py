@@ -39,12 +39,13 @@ class TestLocal(StorageContract):
         await storage.aclose()
 
     async def test_no_file_is_left_of_what_was_cancelled(self, storage: Storage, tmp_path: Path) -> None:
+        await storage.probe()
         writing = asyncio.create_task(storage.write("a", b"x" * 1_000_000, {}))
         await asyncio.sleep(0)
         writing.cancel()
         await asyncio.gather(writing, return_exceptions=True)
         await storage.aclose()
-        storage._pool.shutdown(wait=True)  # type: ignore[attr-defined]
+        storage._writer.shutdown(wait=True)  # type: ignore[attr-defined]
         assert list((tmp_path / "root" / ".partial").iterdir()) == []
 
     async def test_another_disk_in_its_place_is_unreachable(self, storage: Storage, tmp_path: Path) -> None:

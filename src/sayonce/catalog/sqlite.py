@@ -195,7 +195,10 @@ class _Writer(_Thread):
                 self._waiting.remove(transaction)
 
     def _commit(self, link: _Link, transaction: _Transaction[Any]) -> None:
-        together = [self._waiting.popleft() for _ in range(min(len(self._waiting), _TOGETHER))]
+        together: list[_Transaction[Any]] = []
+        with suppress(IndexError):  # no more; who gave up meanwhile has left
+            while len(together) < _TOGETHER:
+                together.append(self._waiting.popleft())
         if together:  # else an earlier turn has taken it along
             link.commit(together)
         if transaction.error is not None:

@@ -16,10 +16,13 @@ import stat
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import accumulate
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote, urlsplit
@@ -42,12 +45,23 @@ _SIDECAR = ".meta.json"
 _ABANDONED = 3_600.0  # seconds after which a partial file is nobody's
 _THREADS = 8
 _LISTED_AT_ONCE = 1_000
+# How many blobs that wait are written together.
+_TOGETHER = 32
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 
 
+@dataclass(slots=True, eq=False)
+class _Wanted:
+    """A blob that waits to be written, and why it could not be."""
+
+    blob: Writing
+    error: StorageError | None = None
+
+
 class LocalStorage(Storage):
-    """`root` is made where it is missing. One operation is one hop to a thread of its own pool."""
+    """`root` is made where it is missing. One operation is one hop to a thread of its own pool; what is written has
+    one for itself, where what waits shares its waiting for the disk."""
 
     backend = "local"
 
@@ -55,6 +69,8 @@ class LocalStorage(Storage):
         self.name = name
         self._root = root.absolute()
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"storage-{name}")
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix=f"storage-{name}-writer")
+        self._waiting: deque[_Wanted] = deque()
         self._opening = threading.Lock()
         self._open: bool = False
 
@@ -70,7 +86,13 @@ class LocalStorage(Storage):
         return cls(name, Path(root))
 
     async def write(self, path: str, data: bytes, metadata: Mapping[str, str], serving: Serving = PLAIN) -> None:
-        await self._run(self._write, path, data, json.dumps(dict(metadata)).encode())
+        wanted = _Wanted(Writing(path, data, metadata, serving))
+        self._waiting.append(wanted)
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._writer, self._write_waiting, wanted)
+        finally:
+            with suppress(ValueError):  # nobody may write what its caller was told that it failed
+                self._waiting.remove(wanted)
 
     async def write_all(self, blobs: Sequence[Writing]) -> None:
         if _syncfs is None:
@@ -99,6 +121,7 @@ class LocalStorage(Storage):
 
     async def aclose(self) -> None:
         self._pool.shutdown(wait=False)
+        self._writer.shutdown(wait=False)
 
     # ── in a thread ──────────────────────────────────────────────────────────────────────────────
 
@@ -112,11 +135,38 @@ class LocalStorage(Storage):
         except OSError as error:
             raise self._error(error) from error
 
-    def _write(self, path: str, data: bytes, metadata: bytes) -> None:
-        place = self._place(path)
+    def _write_waiting(self, wanted: _Wanted) -> None:
+        """Writes what waits, together: each would have to wait for the disk."""
+        together: list[_Wanted] = []
+        with suppress(IndexError):  # no more
+            while len(together) < _TOGETHER:
+                together.append(self._waiting.popleft())
+        if not (len(together) > 1 and _syncfs is not None and self._written_beside(together)):
+            for each in together:  # else an earlier turn has taken it along
+                each.error = self._tried(each.blob)
+        if wanted.error is not None:
+            raise wanted.error
+
+    def _written_beside(self, together: Sequence[_Wanted]) -> bool:
+        """Whether that was all: what one of them cannot do is no trouble of the others."""
+        try:
+            self._translated(self._write_all, ([each.blob for each in together],))
+        except StorageError:
+            return False
+        return True
+
+    def _tried(self, blob: Writing) -> StorageError | None:
+        try:
+            self._translated(self._write, (blob,))
+        except StorageError as error:
+            return error
+        return None
+
+    def _write(self, blob: Writing) -> None:
+        place = self._place(blob.path)
         self._make_folder(place.parent)
-        self._put(_sidecar(place), metadata)
-        self._put(place, data)
+        self._put(_sidecar(place), json.dumps(dict(blob.metadata)).encode())
+        self._put(place, blob.data)
 
     def _write_all(self, blobs: Sequence[Writing]) -> None:
         """As `_write` each, but that all of them wait for the disk together, three times: a file at a time takes a
@@ -220,7 +270,7 @@ class LocalStorage(Storage):
             raise StorageError("That path is one of the storage's own.", backend=self.backend)
         place = self._root / path
         # A link among the folders could lead out of the root; `validated` has already refused `..`.
-        if os.path.realpath(place.parent) != os.path.join(os.path.realpath(self._root), *path.split("/")[:-1]):
+        if any(os.path.islink(self._root / folder) for folder in accumulate(path.split("/")[:-1], os.path.join)):
             raise StorageError("A link stands among the folders of that path.", backend=self.backend)
         return place
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import errno
 import os
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
+from tests.conftest import until
 
-from sayonce.errors import StorageError, StorageFull, StorageUnavailable
+from sayonce.errors import BlobNotFound, StorageError, StorageFull, StorageUnavailable
 from sayonce.storage import local
 from sayonce.storage.contract import Writing
 from sayonce.storage.local import LocalStorage
@@ -84,3 +87,58 @@ async def test_without_it_each_is_synced(storage: LocalStorage, monkeypatch: pyt
     monkeypatch.setattr(local, "_syncfs", None)
     await storage.write_all(BLOBS)
     assert [blob.path async for blob in storage.list()] == sorted(blob.path for blob in BLOBS)
+
+
+@pytest.fixture
+async def busy(storage: LocalStorage) -> AsyncIterator[threading.Event]:
+    """While it is not set, the disk is at something else."""
+    await storage.probe()
+    over = threading.Event()
+    storage._writer.submit(over.wait)
+    yield over
+    over.set()
+
+
+def writes(storage: LocalStorage, blobs: Sequence[Writing]) -> list[asyncio.Task[None]]:
+    return [asyncio.create_task(storage.write(blob.path, blob.data, blob.metadata)) for blob in blobs]
+
+
+async def test_what_waits_to_be_written_waits_for_the_disk_once(
+    storage: LocalStorage, busy: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(local, "_syncfs", lambda handle: synced.append(handle) or 0)
+    writing = writes(storage, BLOBS)
+    await until(lambda: len(storage._waiting) == len(BLOBS))
+    busy.set()
+    await asyncio.gather(*writing)
+    assert len(synced) == 3
+    assert [await storage.read(blob.path) for blob in BLOBS] == [blob.data for blob in BLOBS]
+
+
+async def test_what_one_cannot_do_is_no_trouble_of_the_others(storage: LocalStorage, busy: threading.Event) -> None:
+    wrong = [
+        Writing("../outside", b"", {}),
+        Writing("a" * 250 + ".mp3", b"its name is too long with its sidecar's", {}),
+    ]
+    writing = writes(storage, [wrong[0], *BLOBS, wrong[1]])
+    await until(lambda: len(storage._waiting) == len(BLOBS) + 2)
+    busy.set()
+    first, *told, last = await asyncio.gather(*writing, return_exceptions=True)
+    assert told == [None] * len(BLOBS)
+    assert isinstance(first, StorageError)
+    assert isinstance(last, StorageError)
+    assert [await storage.read(blob.path) for blob in BLOBS] == [blob.data for blob in BLOBS]
+    assert len(files(storage)) == 2 * len(BLOBS)
+
+
+async def test_who_gave_up_while_waiting_has_written_nothing(storage: LocalStorage, busy: threading.Event) -> None:
+    given_up, *writing = writes(storage, BLOBS)
+    await until(lambda: len(storage._waiting) == len(BLOBS))
+    given_up.cancel()
+    await asyncio.wait({given_up})
+    busy.set()
+    await asyncio.gather(*writing)
+    assert len(files(storage)) == 2 * (len(BLOBS) - 1)
+    with pytest.raises(BlobNotFound):
+        await storage.read(BLOBS[0].path)
