@@ -51,7 +51,7 @@ _TOGETHER = 32
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class _Wanted:
     """A blob that waits to be written, and why it could not be."""
 
