@@ -6,8 +6,8 @@ import asyncio
 import hashlib
 import json
 import os
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
@@ -19,7 +19,7 @@ from sayonce.cache.metadata import blob_metadata
 from sayonce.cache.shelf import Shelf
 from sayonce.catalog.catalog import Catalog
 from sayonce.catalog.records import Asset, Selection
-from sayonce.errors import InvalidRequest, StorageError
+from sayonce.errors import InvalidRequest, StorageError, StorageFull
 
 # Assets that are looked up together, and those of them that are read at a time.
 _PAGE, _AT_ONCE = 200, 8
@@ -59,8 +59,9 @@ class Exporting:
         self._dry = dry
 
     async def run(self, which: Selection) -> AsyncIterator[Report]:
-        """Gives the report as it stands after each page. InvalidRequest where the folder is no place for it. It may
-        be stopped at any time and run again; the manifest is there when all is."""
+        """Gives the report as it stands after each page. InvalidRequest where the folder is no place for it,
+        StorageFull where nothing more can be written to it. It may be stopped at any time and run again; the manifest
+        is there when all is."""
         report = Report()
         if self._dry:
             async for page in self._pages(which):
@@ -70,12 +71,13 @@ class Exporting:
             return
         await asyncio.to_thread(self._make_folder)
         aside = self._folder / f"{MANIFESTS[0]}.partial"
-        with _opened(aside) as manifest:
-            async for page in self._pages(which):
-                manifest.writelines(await self._write(page, report))
-                yield report
-            _sync(manifest)
-        aside.replace(self._folder / MANIFESTS[0])
+        with _written_to(self._folder):
+            with _opened(aside) as manifest:
+                async for page in self._pages(which):
+                    manifest.writelines(await self._write(page, report))
+                    yield report
+                _sync(manifest)
+            aside.replace(self._folder / MANIFESTS[0])
         yield report
 
     async def _pages(self, which: Selection) -> AsyncIterator[list[Asset]]:
@@ -93,7 +95,13 @@ class Exporting:
             async with turns:
                 return await self._one(asset, report)
 
-        lines = await asyncio.gather(*(one(asset) for asset in page))
+        writing = [asyncio.create_task(one(asset)) for asset in page]
+        try:
+            lines = await asyncio.gather(*writing)
+        finally:
+            for each in writing:
+                each.cancel()  # where one fails, the others are in vain
+            await asyncio.gather(*writing, return_exceptions=True)
         return [line for line in lines if line is not None]
 
     async def _one(self, asset: Asset, report: Report) -> str | None:
@@ -122,9 +130,17 @@ class Exporting:
     # ── in a thread ──────────────────────────────────────────────────────────────────────────────
 
     def _make_folder(self) -> None:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         ours = {MANIFESTS[0], f"{MANIFESTS[0]}.partial", "audio"}
-        if any(path.name not in ours for path in self._folder.iterdir()):
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            there = {path.name for path in self._folder.iterdir()}
+        except OSError as error:
+            raise InvalidRequest(
+                f"{self._folder} cannot be a folder to export to: {_reason(error)}.",
+                param="folder",
+                remedy="Name one that is empty, or can be made.",
+            ) from error
+        if there - ours:
             raise InvalidRequest(
                 f"{self._folder} holds something else already.", param="folder", remedy="Name an empty folder."
             )
@@ -138,8 +154,12 @@ class Exporting:
         place = self._folder / name
         place.parent.mkdir(parents=True, exist_ok=True)
         aside = place.with_name(place.name + ".partial")
-        aside.write_bytes(data)
-        aside.replace(place)
+        try:
+            aside.write_bytes(data)
+            aside.replace(place)
+        except OSError:
+            aside.unlink(missing_ok=True)
+            raise
 
 
 def row_of(asset: Asset, file: str) -> dict[str, str]:
@@ -153,6 +173,23 @@ def row_of(asset: Asset, file: str) -> dict[str, str]:
 def _name(asset: Asset) -> str:
     name = asset.content_hash.hex()
     return f"audio/{name[:2]}/{name}.{extension(asset.format)}"
+
+
+@contextmanager
+def _written_to(folder: Path) -> Iterator[None]:
+    """Meanwhile files are written there: what the disk refuses is told with what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageFull(
+            f"Nothing more can be written to {folder}: {_reason(error)}.",
+            backend="folder",
+            remedy="See to its space and rights, and run it again: it goes on where it stopped.",
+        ) from error
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or type(error).__name__
 
 
 def _opened(place: Path) -> TextIO:

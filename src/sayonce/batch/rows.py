@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -59,20 +60,29 @@ class Rows(ABC):
         """The lines with their numbers from 1 on, each with its end."""
         with self._file() as file:
             number = 0
-            while line := file.readline(LONGEST + 1):
+            while line := self._line(file):
                 number += 1
                 yield number, self._text(line.removeprefix(_BOM) if number == 1 else line, f"line {number}")
 
     def _file(self) -> BinaryIO:
-        if self.path.is_dir():
+        if os.path.isdir(self.path):
             raise self.wrong("", "is a folder", remedy="Name the manifest file in it.")
-        if not self.path.is_file():
-            there = self.path.exists()
+        if not os.path.isfile(self.path):
+            there = os.path.exists(self.path)
             raise self.wrong("", "is no plain file" if there else "there is no such file")
         try:
             return self.path.open("rb")
         except OSError as error:
-            raise self.wrong("", f"cannot be read: {error.strerror}") from error
+            raise self._unreadable(error) from error
+
+    def _line(self, file: BinaryIO) -> bytes:
+        try:
+            return file.readline(LONGEST + 1)
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: OSError) -> InvalidRequest:
+        return self.wrong("", f"cannot be read: {error.strerror}", remedy="See to its rights and its disk.")
 
     def _text(self, line: bytes, place: str) -> str:
         if len(line) > LONGEST:

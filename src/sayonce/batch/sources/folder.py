@@ -21,7 +21,7 @@ class Folder(Source):
     `root`, whatever the manifest says, and no link leads out of it. None is larger than `most` bytes."""
 
     def __init__(self, root: Path, manifest: Path | None, columns: Mapping[str, str], most: int) -> None:
-        if not root.is_dir():
+        if not os.path.isdir(root):
             raise InvalidRequest(f"{root} is no folder.", remedy="Name a folder, or the address of a database.")
         self._root = Path(os.path.realpath(root))
         self._rows = opened(manifest or _manifest_in(root))
@@ -53,20 +53,27 @@ class Folder(Source):
             # Not followed, and not waited for: what lies there may have changed since.
             handle = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
-            raise InvalidRequest(f"its file cannot be read: {error.strerror}", param="file") from error
+            raise _unreadable(error) from error
         try:
             self._refuse(os.fstat(handle))
         except InvalidRequest:
             os.close(handle)
             raise
         with open(handle, "rb") as file:
-            return file.read(self._most)
+            try:
+                return file.read(self._most)
+            except OSError as error:
+                raise _unreadable(error) from error
 
     def _refuse(self, there: os.stat_result) -> None:
         if not stat.S_ISREG(there.st_mode):
             raise InvalidRequest("its file is no plain file", param="file")
         if there.st_size > self._most:
             raise too_large(there.st_size, self._most)
+
+
+def _unreadable(error: OSError) -> InvalidRequest:
+    return InvalidRequest(f"its file cannot be read: {error.strerror}", param="file")
 
 
 def mapped(fields: Mapping[str, object], columns: Mapping[str, str]) -> Mapping[str, object]:
@@ -77,7 +84,7 @@ def mapped(fields: Mapping[str, object], columns: Mapping[str, str]) -> Mapping[
 
 
 def _manifest_in(root: Path) -> Path:
-    there = [root / name for name in MANIFESTS if (root / name).is_file()]
+    there = [root / name for name in MANIFESTS if os.path.isfile(root / name)]
     if len(there) == 1:
         return there[0]
     raise InvalidRequest(

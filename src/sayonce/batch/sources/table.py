@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import (
     Column,
@@ -192,6 +194,9 @@ def _engine(told: str) -> Engine | AsyncEngine:
             from sqlalchemy.ext.asyncio import create_async_engine
 
             return create_async_engine(url.set(drivername="postgresql+asyncpg"))
+        if url.get_backend_name() == "sqlite":
+            url = url.set(drivername="sqlite") if url.drivername == "sqlite+aiosqlite" else url
+            _refuse_no_file(url)
         return create_engine(url)
     except ArgumentError:
         raise InvalidRequest("The address of the database cannot be read.", param="source") from None
@@ -203,6 +208,19 @@ def _engine(told: str) -> Engine | AsyncEngine:
             param="source",
             remedy="Install the one that SQLAlchemy asks for.",
         ) from None
+
+
+def _refuse_no_file(url: URL) -> None:
+    """SQLite makes the file that it does not find."""
+    name = url.database or ":memory:"
+    if name.startswith("file:") and "uri" in url.query:
+        name = ":memory:" if url.query.get("mode") == "memory" else unquote(urlsplit(name).path)
+    if name != ":memory:" and not os.path.isfile(name):
+        raise InvalidRequest(
+            f"{name} is no file." if os.path.exists(name) else f"There is no file {name}.",
+            param="source",
+            remedy="Write sqlite:///old.db for one in this folder, sqlite:////data/old.db for any other.",
+        )
 
 
 def _behind(key: Sequence[Column[Any]], after: Sequence[Any]) -> Any:
