@@ -286,3 +286,33 @@ async def test_openais_clients_need_not_know_who_speaks(make_house: MakeHouse) -
     house.vendors.replicate.behave(status=503)
     stood_in = await house.speak("Another text.", voice="af_nicole")
     assert (stood_in.status, stood_in.headers["x-tts-provider"]) == (200, "deepgram")
+
+
+@pytest.mark.parametrize(
+    ("asked", "name", "param", "setting"),
+    [
+        ({"voice": "openai/nova"}, "openai", "voice", "Set OPENAI_API_KEY."),
+        ({"voice": "deepgram/"}, "deepgram", "voice", "Set DEEPGRAM_API_KEY."),
+        ({"voice": "declared/x"}, "declared", "voice", "Add [upstreams.declared]."),
+        ({"voice": "en-us", "model": "openai/gpt-4o-mini-tts"}, "openai", "model", "Set OPENAI_API_KEY."),
+    ],
+)
+async def test_who_is_named_before_a_voice_and_not_set_up_is_told(
+    make_house: MakeHouse, asked: dict[str, str], name: str, param: str, setting: str
+) -> None:
+    house = await make_house(openai_api_key=None, openai_base_url=None)
+    refused = await house.speak(**asked)
+    assert refused.status in (400, 404)
+    told = f"There is no upstream '{name}' set up. There are: espeak. {setting}"
+    assert (refused.error["message"], refused.error["param"]) == (told, param)
+
+
+@pytest.mark.parametrize("voice", ["nobody/nova", "espeak/nobody", "nova-x"])
+async def test_any_other_voice_that_nobody_has_is_a_voice(make_house: MakeHouse, voice: str) -> None:
+    house = await make_house(openai_api_key=None, openai_base_url=None)
+    assert "has no voice of that name" in (await house.speak(voice=voice)).error["message"]
+
+
+async def test_who_takes_any_voice_takes_one_with_a_name_before_it(house: House) -> None:
+    assert (await house.speak(voice="deepgram/aura")).status == 200
+    assert house.vendors.counts.bodies[0]["voice"] == "deepgram/aura"

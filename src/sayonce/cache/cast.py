@@ -16,11 +16,13 @@ from sayonce.errors import (
     ProviderMisconfigured,
     ProviderRefused,
     TextTooLong,
+    UnknownModel,
     UnknownVoice,
 )
 from sayonce.providers.breaker import Breaker
 from sayonce.providers.chain import Voices, in_place
 from sayonce.providers.contract import Provider
+from sayonce.providers.registry import is_known
 from sayonce.speech.cleaning import RULES, Cleaner, clean
 from sayonce.speech.dialects import OPENAI_MODELS, OPENAI_VOICES
 from sayonce.speech.normaliser import normalise
@@ -195,7 +197,27 @@ class Cast:
                 param="privacy",
                 remedy="Set enable_logging = false (ElevenLabs) or mip_opt_out = true (Deepgram) for it.",
             )
-        return provider.check(recipe_of(request, provider.upstream))
+        try:
+            return provider.check(recipe_of(request, provider.upstream))
+        except (UnknownVoice, UnknownModel) as error:
+            unset = self._unset(request, error)
+            if unset is None:
+                raise
+            raise unset from error
+
+    def _unset(self, request: SpeechRequest, error: UnknownVoice | UnknownModel) -> InvalidRequest | None:
+        """What is said of a voice or a model that nobody has, where the name before it is that of a provider whom no
+        upstream is: it is he who was meant."""
+        told = request.voice if isinstance(error, UnknownVoice) else request.model
+        name, slash, _ = (told or "").partition("/")
+        if not slash or request.upstream is not None or name in self.upstreams or not is_known(name):
+            return None
+        unset = self._missing.get(name)
+        return type(error)(
+            f"There is no upstream '{name}' set up.",
+            param=error.param,
+            remedy=f"{self._there()} {f'Add [upstreams.{name}].' if unset is None else unset.remedy}",
+        )
 
     def _order(self, request: SpeechRequest, provider: Provider, recipe: Recipe, steering: Steering) -> Order:
         breaker = self.breakers[provider.upstream.name]
@@ -260,9 +282,10 @@ class Cast:
         raise self._no_such("upstream")
 
     def _no_such(self, param: str) -> InvalidRequest:
-        return InvalidRequest(
-            "There is no such upstream.", param=param, remedy=f"There are: {', '.join(sorted(self.upstreams))}."
-        )
+        return InvalidRequest("There is no such upstream.", param=param, remedy=self._there())
+
+    def _there(self) -> str:
+        return f"There are: {', '.join(sorted(self.upstreams))}."
 
 
 def _passed_on(request: SpeechRequest, upstream: str) -> SpeechRequest:
