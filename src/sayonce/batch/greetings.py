@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from sayonce.batch.contract import Line
 from sayonce.batch.queue import wish_of
-from sayonce.batch.speaking import Speaker
+from sayonce.batch.speaking import Speaker, told
 from sayonce.cache.cast import Cast
 from sayonce.cache.orders import Order, Steering
 from sayonce.cache.shelf import Shelf
@@ -70,14 +70,21 @@ class Greetings:
 
     async def now(self, greeting: Greeting) -> None:
         """Has it made at once. Errors are the engine's, and those of what could not be kept: then it is tried again
-        later."""
+        later, and its standing tells why."""
         if greeting.use is None:
             return
         try:
             await self._speaker.make(greeting.use)
-        except SayonceError:
+        except SayonceError as error:
+            await self._note(greeting.use, error)
             await self.later(greeting)
             raise
+
+    async def _note(self, use: int, error: SayonceError) -> None:
+        try:
+            await self._catalog.postpone(use, 0.0, told(error))
+        except CatalogError as trouble:
+            _log.warning("greeting.failure_untold", use=use, error=trouble.code)
 
     async def settle(self, tenant: str) -> None:
         """Ends what the greeting was before, as soon as what it is now is kept."""

@@ -178,6 +178,21 @@ async def test_only_an_admin_may(make_house: MakeHouse, method: str) -> None:
 # ── a vendor that is down ────────────────────────────────────────────────────────────────────────
 
 
+async def test_why_it_could_not_be_made_is_told_at_once(make_house: MakeHouse) -> None:
+    house = await make_house(attempts=1)
+    await house.gateway.catalog.put_tenant(Tenant("shop"))
+    house.vendors.behave(status=503)
+    answer = await greet(house, text=TEXT)
+    told = await standing(house)
+    assert (answer.status_code, told["status"], told["audio_url"]) == (503, "queued", None)
+    assert told["failure"]["error"] == answer.json()["error"]["code"]
+    assert TEXT not in str(told["failure"])
+    house.vendors.behave()
+    assert (await greet(house)).status_code == 200
+    told = await standing(house)
+    assert (told["status"], told["failure"]) == ("ok", None)
+
+
 async def test_a_vendors_failure_is_told_and_the_greeting_made_later(make_house: MakeHouse) -> None:
     house = await make_house(attempts=1)
     house.gateway.speaker._pauses = (0.01, 0.02)
