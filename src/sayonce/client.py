@@ -24,7 +24,7 @@ from sayonce.app import Gateway, running
 from sayonce.audio.formats import any_format_of
 from sayonce.cache.answers import Live, whole
 from sayonce.cache.orders import Chain, Steering
-from sayonce.errors import GatewayRefused, ProviderUnavailable, SayonceError
+from sayonce.errors import ClientMisused, GatewayRefused, InvalidText, ProviderUnavailable, SayonceError
 from sayonce.portal import Portal
 from sayonce.settings import Settings, load
 from sayonce.speech.canonical import Json
@@ -67,6 +67,7 @@ class Speaker(ABC):
 
     async def speech(self, text: str, **manner: Any) -> Spoken:
         """The audio of a text, all of it. The keywords are Manner's."""
+        _refuse_no_text(text)
         heard, stream = await self._say(text, Manner(**manner))
         async with aclosing(stream):
             pieces = [piece async for piece in stream]
@@ -74,6 +75,7 @@ class Speaker(ABC):
 
     async def stream(self, text: str, **manner: Any) -> AsyncGenerator[bytes, None]:
         """The audio of a text as it comes. The keywords are Manner's. Closed early, it hears no more of it."""
+        _refuse_no_text(text)
         _, stream = await self._say(text, Manner(**manner))
         async with aclosing(stream):
             async for piece in stream:
@@ -101,11 +103,12 @@ class Speaker(ABC):
 
 
 class Client(Speaker):
-    """A gateway's client over HTTP."""
+    """A gateway's client over HTTP. ClientMisused where the base URL is none."""
 
     def __init__(
         self, base_url: str = "http://127.0.0.1:8700", *, key: str | None = None, timeout: float = 300
     ) -> None:
+        _refuse_no_address(base_url)
         headers = {} if key is None else {"authorization": f"Bearer {key}"}
         self._http = httpx.AsyncClient(base_url=base_url, headers=headers, timeout=timeout)
 
@@ -202,7 +205,7 @@ class SyncSpeaker:
 
 
 class SyncClient(SyncSpeaker):
-    """A gateway's client over HTTP, for who does not await."""
+    """A gateway's client over HTTP, for who does not await. ClientMisused where the base URL is none."""
 
     def __init__(
         self, base_url: str = "http://127.0.0.1:8700", *, key: str | None = None, timeout: float = 300
@@ -220,6 +223,26 @@ class SyncEmbeddedClient(SyncSpeaker):
 def chain_of(gateway: Gateway, text: str, manner: Manner) -> Chain:
     """The orders of a text, said by the tenant `default` in this process."""
     return gateway.cast.chain(_request(text, manner), _steering(manner), manner.chain)
+
+
+def _refuse_no_address(base_url: object) -> None:
+    try:
+        url = httpx.URL(base_url)  # type: ignore[arg-type]  # callers may give anything
+        usable = url.scheme in ("http", "https") and bool(url.host)
+    except (httpx.InvalidURL, TypeError, ValueError):
+        usable = False
+    if not usable:  # not told as it is: it may hold a password
+        raise ClientMisused(
+            "The client's base URL is no address of a gateway.",
+            remedy="Give one such as http://127.0.0.1:8700, with http:// or https://.",
+        )
+
+
+def _refuse_no_text(text: object) -> None:
+    if not isinstance(text, str):
+        raise InvalidText(
+            f"The text is no text: its type is {type(text).__name__}.", param="input", remedy="Give a str."
+        )
 
 
 def _body(text: str, manner: Manner) -> dict[str, Any]:

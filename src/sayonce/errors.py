@@ -45,7 +45,8 @@
     ├── ClusterError                  carries `backend`: where replicas meet
     │   └── ClusterUnavailable        unreachable, too slow, or it has forgotten
     └── SetupError
-        ├── ClientMisused             a client that does not await: closed, forked, or called where it would block
+        ├── ClientMisused             a client: without a gateway's address; or one that does not await: closed,
+        │                             forked, or called where it would block
         ├── InvalidSettings           a setting is wrong
         └── MissingExtra              an optional part is not installed; names the extra
 

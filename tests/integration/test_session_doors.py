@@ -172,7 +172,9 @@ async def test_no_recording(house: House, query: Headers, body: bytes, param: st
 
 async def test_a_recording_may_be_too_large(make_house: MakeHouse) -> None:
     house = await make_house(max_audio=10_000)
-    assert (await post_audio(house, tone(WAV))).status_code == 413
+    refused = await post_audio(house, tone(WAV))
+    assert refused.status_code == 413
+    assert "Send a shorter recording, or raise SAYONCE_MAX_AUDIO." in refused.text
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 import pytest
 
 from sayonce import settings as configuration
-from sayonce.client import SyncClient, SyncEmbeddedClient, SyncSpeaker
-from sayonce.errors import ClientMisused, GatewayRefused, ProviderUnavailable, SayonceError
+from sayonce.client import Client, SyncClient, SyncEmbeddedClient, SyncSpeaker
+from sayonce.errors import ClientMisused, GatewayRefused, InvalidText, ProviderUnavailable, SayonceError
 from sayonce.testing.vendors.behaviour import Gate
 from tests.conftest import House, until
 
@@ -130,7 +130,7 @@ async def test_errors_are_the_same(house: House) -> None:
 _FORKED = """
 import os, sys, warnings
 warnings.simplefilter("ignore")
-from sayonce.client import SyncClient
+from sayonce.client import Client, SyncClient
 from sayonce.errors import ClientMisused
 with SyncClient(sys.argv[1]) as say:
     print(say.speech("Hello.", voice="nova").outcome, flush=True)
@@ -150,7 +150,7 @@ with SyncClient(sys.argv[1]) as say:
 _INTERRUPTED = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would inherit that it is ignored
-from sayonce.client import SyncClient
+from sayonce.client import Client, SyncClient
 with SyncClient(sys.argv[1]) as say:
     for piece in say.stream("A long one.", voice="nova"):
         print("heard", flush=True)
@@ -183,3 +183,26 @@ async def test_ctrl_c_ends_it_at_once_and_what_is_paid_for_lands(house: House) -
     gate.open()
     await until(lambda: house.gateway.engine.flying == 0)
     assert await house.rows() == 1
+
+
+@pytest.mark.parametrize(
+    "base_url", ["nonsense", "", "127.0.0.1:8700", "ftp://here", "http://", "http:///v1", "http://a:b", "/v1", None]
+)
+@pytest.mark.parametrize("kind", [Client, SyncClient])
+def test_a_base_url_that_is_none_is_refused_at_once(kind: Any, base_url: Any) -> None:
+    with pytest.raises(ClientMisused, match="Give one such as http"):
+        kind(base_url)
+
+
+@kinds
+@pytest.mark.parametrize("text", [None, b"Hello.", 7, "", "  "])
+async def test_what_is_no_text_is_refused(kind: str, text: Any, house: House, tmp_path: Path) -> None:
+    def use() -> None:
+        with made(kind, house, tmp_path) as say:
+            for call in (say.speech, lambda text: list(say.stream(text))):
+                with pytest.raises((InvalidText, GatewayRefused)) as refused:
+                    call(text)
+                assert isinstance(refused.value, InvalidText) or refused.value.answer_code == "invalid_text"
+
+    await apart(use)
+    assert house.calls == 0

@@ -172,16 +172,18 @@ def flag(query: Mapping[str, str], name: str, usual: bool) -> bool:
     raise InvalidRequest(f"'{name}' is neither true nor false.", param=name, remedy="Send 'true' or 'false'.")
 
 
-async def read_body(receive: Receive, headers: Mapping[bytes, bytes], most: int) -> bytes:
-    """The request's body. BodyTooLarge as soon as it is known to be longer than `most` bytes."""
+async def read_body(
+    receive: Receive, headers: Mapping[bytes, bytes], most: int, remedy: str = "Send a shorter text."
+) -> bytes:
+    """The request's body. BodyTooLarge, with that remedy, as soon as it is known to be longer than `most` bytes."""
     told = headers.get(b"content-length", b"")
     if told.isdigit() and (len(told) > 12 or int(told) > most):
-        raise _too_large(most)
+        raise _too_large(most, remedy)
     message = await receive()
     if not message.get("more_body", False):
         whole: bytes = message.get("body", b"")
         if len(whole) > most:
-            raise _too_large(most)
+            raise _too_large(most, remedy)
         return whole
     body = bytearray(message.get("body", b""))
     while message.get("more_body", False):
@@ -190,7 +192,7 @@ async def read_body(receive: Receive, headers: Mapping[bytes, bytes], most: int)
             raise CallerLeft("The caller hung up.")
         body += message.get("body", b"")
         if len(body) > most:
-            raise _too_large(most)
+            raise _too_large(most, remedy)
     return bytes(body)
 
 
@@ -217,5 +219,5 @@ def named(field: str, value: str | None) -> str | None:
     return value
 
 
-def _too_large(most: int) -> BodyTooLarge:
-    return BodyTooLarge(f"The body is larger than {most} bytes.", remedy="Send a shorter text.")
+def _too_large(most: int, remedy: str) -> BodyTooLarge:
+    return BodyTooLarge(f"The body is larger than {most} bytes.", remedy=remedy)

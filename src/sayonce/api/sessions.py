@@ -136,7 +136,8 @@ class TurnDoor(Door):
     async def _record(self, scope: Scope, receive: Receive, visit: Visit, name: str) -> ASGIApp:
         asked = parse_query(RecordedTurn, query_of(scope))
         owner = _owned(visit.owner(asked.scope, asked.user, None), name)
-        data = await read_body(receive, visit.headers, self.gateway.settings.max_audio)
+        most = self.gateway.settings.max_audio
+        data = await read_body(receive, visit.headers, most, "Send a shorter recording, or raise SAYONCE_MAX_AUDIO.")
         audio_format = _recognised(data) if asked.format is None else any_format_of(asked.format)
         turn = self._turn(asked, visit, owner)
         default = any_format_of(self.gateway.settings.turn_format)
