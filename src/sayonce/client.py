@@ -24,7 +24,14 @@ from sayonce.app import Gateway, running
 from sayonce.audio.formats import any_format_of
 from sayonce.cache.answers import Live, whole
 from sayonce.cache.orders import Chain, Steering
-from sayonce.errors import ClientMisused, GatewayRefused, InvalidText, ProviderUnavailable, SayonceError
+from sayonce.errors import (
+    ClientMisused,
+    GatewayRefused,
+    InvalidRequest,
+    InvalidText,
+    ProviderUnavailable,
+    SayonceError,
+)
 from sayonce.portal import Portal
 from sayonce.settings import Settings, load
 from sayonce.speech.canonical import Json
@@ -273,9 +280,15 @@ def _request(text: str, manner: Manner) -> SpeechRequest:
         instructions=manner.instructions,
         options=manner.options or {},
         variation=manner.variation,
-        owner=Owner("default", Scope(manner.scope), manner.user, manner.session),
+        owner=Owner("default", _scope(manner.scope), manner.user, manner.session),
         format=any_format_of(manner.format),
     )
+
+
+def _scope(told: str) -> Scope:
+    if told not in set(Scope):
+        raise InvalidRequest("There is no such scope.", param="scope", remedy=f"Use one of: {', '.join(Scope)}.")
+    return Scope(told)
 
 
 def _steering(manner: Manner) -> Steering:

@@ -15,7 +15,14 @@ import pytest
 
 from sayonce import settings as configuration
 from sayonce.client import Client, SyncClient, SyncEmbeddedClient, SyncSpeaker
-from sayonce.errors import ClientMisused, GatewayRefused, InvalidText, ProviderUnavailable, SayonceError
+from sayonce.errors import (
+    ClientMisused,
+    GatewayRefused,
+    InvalidRequest,
+    InvalidText,
+    ProviderUnavailable,
+    SayonceError,
+)
 from sayonce.testing.vendors.behaviour import Gate
 from tests.conftest import House, until
 
@@ -206,3 +213,11 @@ async def test_what_is_no_text_is_refused(kind: str, text: Any, house: House, tm
 
     await apart(use)
     assert house.calls == 0
+
+
+@kinds
+async def test_a_scope_that_is_none_is_refused(kind: str, house: House, tmp_path: Path) -> None:
+    with made(kind, house, tmp_path) as say:
+        with pytest.raises((InvalidRequest, GatewayRefused), match="There is no such scope"):
+            await apart(lambda: say.speech("Hello.", scope="everybody"))
+        await apart(say.close)
