@@ -20,8 +20,8 @@ _SETTINGS = """\
 
 A setting comes from the environment, else from `sayonce.toml`, else it has its default. The file is the one that
 `SAYONCE_CONFIG` names, else `./sayonce.toml`, else `sayonce.toml` in the platform's configuration folder
-(`~/.config/sayonce` on Linux). `sayonce settings` shows what holds, with secrets struck out. A name that there is
-not is an error, so a slip of the pen is never silently ignored.
+(`~/.config/sayonce` on Linux). `sayonce settings` shows what holds, with secrets struck out, and says what a gateway
+would not start with. A name that there is not is an error, so a slip of the pen is never silently ignored.
 
 Times are in seconds, sizes in bytes or as `256 MB`.
 

@@ -78,9 +78,9 @@ def schedules_of(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Schedule]
             found[name] = Schedule.model_validate(table)
         except ValidationError as error:
             wrong = error.errors(include_input=False, include_url=False)[0]
-            field = ".".join(str(part) for part in wrong["loc"])
+            field, why = ".".join(map(str, wrong["loc"])), wrong["msg"].removeprefix("Value error, ")
             raise InvalidSettings(
-                f"The schedule '{name}' is wrong: {field}{field and ': '}{wrong['msg']}.",
+                f"The schedule '{name}' is wrong: {field}{field and ': '}{why}.",
                 remedy=f'Mend it in [schedules.{name}]: cron = "30 3 * * *" and seed = "…", or do = "upkeep".',
             ) from None
     return found

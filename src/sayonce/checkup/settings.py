@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterator
 
-from sayonce.checkup.findings import Finding, Part
-from sayonce.chosen import customs_of
-from sayonce.errors import InvalidSettings
+from sayonce.batch.schedules import schedules_of
+from sayonce.checkup.findings import Finding, Part, Verdict
+from sayonce.chosen import customs_of, one_storage, upstream_of
+from sayonce.errors import InvalidSettings, MissingExtra, ProviderMisconfigured
 from sayonce.providers.chat_cleaner import ChatCleaner
+from sayonce.redaction import shown
 from sayonce.settings import Settings, config_file
 from sayonce.storage.paths import PathTemplate
 
@@ -44,5 +46,28 @@ def _made(settings: Settings) -> dict[str, Callable[[], object]]:
     return {
         "path_template": lambda: PathTemplate(settings.path_template),
         "message_path": lambda: PathTemplate(settings.message_path),
+        "turn_path": lambda: PathTemplate(settings.turn_path),
         "chain": lambda: customs_of(settings, None),
+        "schedules": lambda: schedules_of(settings.schedules),
     }
+
+
+async def misfits(settings: Settings) -> AsyncGenerator[Finding, None]:
+    """What is wrong with settings that could be read, and a gateway would not start with. Nobody is asked."""
+    async for finding in findings(settings):
+        if finding.verdict is Verdict.FAILED:
+            yield finding
+    for name in dict.fromkeys((*settings.all_upstreams, settings.speaker, *settings.chain)):
+        try:
+            await upstream_of(settings, name).aclose()
+        except ProviderMisconfigured:
+            continue  # it is told to who asks for it
+        except (InvalidSettings, MissingExtra) as error:
+            if name in settings.upstreams or isinstance(error, InvalidSettings):
+                yield _PART.failed(f"upstreams.{name}", error)
+    for name in dict.fromkeys((*settings.all_storages, settings.storage, settings.tier or settings.storage)):
+        try:
+            async with one_storage(settings, name):
+                pass
+        except (InvalidSettings, MissingExtra) as error:
+            yield _PART.failed(f"storages.{shown(name)}", error)

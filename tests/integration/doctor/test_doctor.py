@@ -103,6 +103,8 @@ async def test_a_file_that_cannot_be_read_is_said() -> None:
         ({"message_path": "one.mp3"}, "message_path"),
         ({"default_upstream": "espeak", "chain": "openai"}, "chain"),
         ({"cleaner": {"modle": "x"}}, "cleaner"),
+        ({"turn_path": "{nothing}"}, "turn_path"),
+        ({"schedules": {"nightly": {"cron": "soon", "do": "upkeep"}}}, "schedules"),
     ],
     ids=str,
 )
