@@ -69,7 +69,7 @@ class Seeds(Door):
     async def manifest(self, scope: Scope, receive: Receive) -> tuple[Visit, SeedsBody, Manifest]:
         """Who sends a manifest, and which."""
         visit = await self.desk.receive(scope)
-        raw = await read_body(receive, visit.headers, LONGEST)
+        raw = await read_body(receive, visit.headers, LONGEST, "Send the manifest in parts.")
         body = await asyncio.to_thread(parse, SeedsBody, raw)
         rows = Items(body.model_extra or {}, body.items)
         caller, longest = visit.caller, self.gateway.settings.max_text

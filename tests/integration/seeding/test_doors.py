@@ -113,6 +113,13 @@ async def test_a_body_that_is_none(house: House, body: bytes) -> None:
     assert refused.json()["error"]["message"]
 
 
+async def test_a_body_that_is_too_long(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sayonce.api.seeds.LONGEST", 100)
+    refused = await seed(house)
+    assert refused.status_code == 413
+    assert "Send the manifest in parts." in refused.json()["error"]["message"]
+
+
 async def test_a_text_that_is_there_twice_is_spoken_once(house: House) -> None:
     told = (await seed(house, voices=["openai/nova"], items=[{"text": text} for text in (*TEXTS, TEXTS[1])])).json()
     assert (told["plan"]["items"], told["plan"]["make"], told["plan"]["same"]) == (4, 3, 1)
