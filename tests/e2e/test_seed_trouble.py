@@ -91,6 +91,7 @@ async def test_the_voices_most_listened_to_are_those_that_were_heard(tmp_path: P
         code, _, err = await seed(manifest, "--popular", "1", env=env)
         assert (code, "No voice was listened to yet" in err) == (2, True)
         assert (await seed(manifest, "--voice", "openai/alloy", env=env))[1]["made"] == 2
+        assert (await seed(manifest, "--popular", "1", env=env))[0] == 2, "what is seeded nobody has heard yet"
         heard = ("say", "--output", str(tmp_path / "heard.mp3"), "--voice")
         for voice, text in (("openai/onyx", "Once."), ("openai/nova", "Twice."), ("openai/nova", "Again.")):
             assert (await command(*heard, voice, text, env=env))[0] == 0

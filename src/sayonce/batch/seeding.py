@@ -170,7 +170,8 @@ class Seeding:
             return ()
         found = (await self._catalog.statistics(tenant)).by_voice
         heard = {name: count.hits + count.joined + count.misses for name, count in found.items()}
-        return sorted((name for name in heard if not name.endswith("/")), key=lambda name: -heard[name])[:number]
+        named = (name for name, times in heard.items() if times and not name.endswith("/"))
+        return sorted(named, key=lambda name: -heard[name])[:number]
 
     async def stop(self, collection: Collection) -> None:
         """Lets be what is yet to be made. What flies lands."""
