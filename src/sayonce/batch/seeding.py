@@ -247,7 +247,7 @@ def _in_voice(cast: Cast, wish: Wish, voice: str | None) -> Text:
 
 
 class _Seen:
-    """What was seen of a manifest, by the beginnings of hashes: a million take some ten megabytes."""
+    """What was seen of a manifest, by the beginnings of hashes: a million take some two hundred megabytes."""
 
     def __init__(self) -> None:
         self._assets: set[bytes] = set()
