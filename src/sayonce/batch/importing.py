@@ -21,6 +21,7 @@ from sayonce.batch.sources.contract import Piece, Source
 from sayonce.cache.metadata import blob_metadata, path_fields, serving
 from sayonce.cache.orders import Clip
 from sayonce.cache.shelf import Place
+from sayonce.cache.taking import taken
 from sayonce.catalog.catalog import Catalog
 from sayonce.catalog.imports import IMPORTED, Arrival, Verdict
 from sayonce.catalog.records import Asset, Blob, Use
@@ -234,7 +235,8 @@ class Importing:
     async def _held(self, wanted: Sequence[Asset]) -> AsyncIterator[tuple[int, Sequence[Verdict]]]:
         """The leases of what may be landed, for as long as it takes."""
         imports, life = self._catalog.imports, self._manner.life
-        fence, verdicts = await self._taken(wanted)
+        holder = f"import {secrets.token_hex(4)}"
+        fence, verdicts = await taken(imports.take(wanted, holder, life), imports.release)
         renewal = asyncio.create_task(_renew(lambda: imports.renew(fence, life), life / 3))
         try:
             yield fence, verdicts
@@ -243,18 +245,6 @@ class Importing:
             await asyncio.gather(renewal, return_exceptions=True)
             with suppress(CatalogUnavailable):  # then they expire
                 await imports.release(fence)
-
-    async def _taken(self, wanted: Sequence[Asset]) -> tuple[int, Sequence[Verdict]]:
-        """Whoever is stopped at it, of whom the catalog may give the leases all the same, gives them back."""
-        imports, holder = self._catalog.imports, f"import {secrets.token_hex(4)}"
-        taking = asyncio.create_task(imports.take(wanted, holder, self._manner.life))
-        try:
-            return await asyncio.shield(taking)
-        except asyncio.CancelledError:
-            with suppress(CatalogUnavailable):
-                fence, _ = await taking
-                await imports.release(fence)
-            raise
 
     async def _writing(self, asset: Asset, data: bytes) -> Writing:
         [blob] = asset.blobs

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from sayonce.cache.metadata import blob_metadata, digest_of, path_fields, serving
 from sayonce.cache.shelf import Shelf
+from sayonce.cache.taking import taken
 from sayonce.catalog.catalog import Catalog
 from sayonce.catalog.moves import Copy
 from sayonce.catalog.records import Asset, Blob, Removed
@@ -142,7 +143,7 @@ class Moving:
     async def _held(self, wanted: Sequence[Asset]) -> AsyncIterator[tuple[int, set[bytes]]]:
         """The leases of what is moved: nobody lands it anew, at the same path, meanwhile."""
         moves, life = self._catalog.moves, self._route.life
-        fence, free = await moves.take(wanted, f"move {secrets.token_hex(4)}", life)
+        fence, free = await taken(moves.take(wanted, f"move {secrets.token_hex(4)}", life), moves.release)
         renewal = asyncio.create_task(self._renew(fence))
         try:
             yield fence, free
