@@ -21,7 +21,6 @@ from sayonce.api.desk import Desk, Visit, read_body
 from sayonce.api.door import Door, hang
 from sayonce.app import Gateway
 from sayonce.batch.manifest import Bounds, Items, Manifest, head_of
-from sayonce.batch.seeding import Plan
 from sayonce.catalog.collections import UNTOLD, Listed, Tally
 from sayonce.catalog.records import MICROS, Collection
 from sayonce.errors import InvalidRequest, NotFound
@@ -107,10 +106,10 @@ class SeedsDoor(Seeds):
     async def answer(self, scope: Scope, receive: Receive) -> ASGIApp:
         visit, body, manifest = await self.manifest(scope, receive)
         plan = await self.gateway.seeding.plan(manifest)
-        planned = plan_of(plan, self.gateway.settings.currency)
+        planned = plan.told(self.gateway.settings.currency)
         if body.plan:
             return answers.as_json({"success": True, "plan": planned})
-        refuse_dear(plan, body.max_cost, self.gateway.settings.currency)
+        plan.refuse_dearer(body.max_cost, self.gateway.settings.currency)
         name = manifest.head.name or f"seed-{secrets.token_hex(6)}"
         collection = Collection(visit.caller.tenant.id, name)
         await self.gateway.seeding.begin(collection, manifest)
@@ -204,8 +203,8 @@ async def spoken(door: Seeds, listed: Listed, body: AgainBody) -> ASGIApp:
     if body.plan or body.max_cost is not None:
         plan = await gateway.seeding.reckon(listed.collection, gateway.cast, body.voice)
         if body.plan:
-            return answers.as_json({"success": True, "plan": plan_of(plan, currency)})
-        refuse_dear(plan, body.max_cost, currency)
+            return answers.as_json({"success": True, "plan": plan.told(currency)})
+        plan.refuse_dearer(body.max_cost, currency)
     if body.voice is None:
         await gateway.seeding.again(listed.collection)
     else:
@@ -237,40 +236,6 @@ def progress(listed: Listed, tally: Tally, currency: str) -> dict[str, Any]:
         "seconds": round(tally.seconds, 3),
         "bytes": tally.bytes,
     }
-
-
-def plan_of(plan: Plan, currency: str) -> dict[str, Any]:
-    """What a run will do, as doors and commands tell it."""
-    return {
-        "items": plan.items,
-        "kept": plan.kept,
-        "make": plan.make,
-        "same": len(plan.same),
-        "characters": plan.characters,
-        "cost": None if plan.cost is None else plan.cost / MICROS,
-        "currency": currency,
-        "by_provider": {
-            name: {
-                "texts": price.items,
-                "characters": price.characters,
-                "cost": None if price.cost is None else price.cost / MICROS,
-            }
-            for name, price in plan.paid.items()
-        },
-    }
-
-
-def refuse_dear(plan: Plan, most: float | None, currency: str) -> None:
-    """Refuses what costs more than that, or nobody knows how much."""
-    if most is None or (plan.cost is not None and plan.cost <= most * MICROS):
-        return
-    unknown = plan.cost is None
-    costs = "It is not known what this costs" if unknown else f"This costs {(plan.cost or 0) / MICROS:.6f} {currency}"
-    raise InvalidRequest(
-        f"{costs}, and {most:.6f} {currency} at most were allowed.",
-        param="max_cost",
-        remedy="Nothing was paid. " + ("Set the upstream's price." if unknown else "Allow more, or seed less."),
-    )
 
 
 def _event(kind: str, told: Mapping[str, Any]) -> bytes:

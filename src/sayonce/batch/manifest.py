@@ -49,6 +49,9 @@ _ALSO = {"voices": "voice", "formats": "format", "name": "collection"}
 # What pydantic says in words of Python's.
 _OUR_WORDS = {"Value error, ": "it ", "Input should be": "it should be", "a valid dictionary": "an object"}
 
+# How many texts of a manifest are held in memory, rather than made anew: a few KB each.
+_REMEMBERED = 10_000
+
 # How many rows are told of that are wrong.
 _MOST_WRONG = 20
 
@@ -169,20 +172,35 @@ class Manifest:
         self._rows = rows
         self._cast = cast
         self._bounds = bounds
+        self._made: list[Text] | None = None
 
     def texts(self, wrong: Callable[[str, str], None]) -> Iterator[Text]:
-        """All that is to be said, in order. `wrong` is told where each row stands that cannot be said, and why."""
-        sequence = 0
+        """All that is to be said, in order. `wrong` is told where each row stands that cannot be said, and why. What
+        was gone through once, without anything wrong, and is not too much, is what it was then."""
+        if self._made is None:
+            yield from self._gone_through(wrong)
+        else:
+            yield from self._made
+
+    def _gone_through(self, wrong: Callable[[str, str], None]) -> Iterator[Text]:
+        sequence, right = 0, True
+        made: list[Text] = []
         for row in self._rows:
             try:
                 line = _read(Line, row.fields)
-                made = [(line.role or self.head.role, order) for order in self._orders(line)]
+                orders = [(line.role or self.head.role, order) for order in self._orders(line)]
             except (InvalidRequest, ProviderError, MissingExtra) as error:
                 wrong(row.place, told(error))
+                right = False
                 continue
-            for role, order in made:
-                yield Text(sequence, row.place, role, order)
+            for role, order in orders:
+                text = Text(sequence, row.place, role, order)
+                yield text
                 sequence += 1
+                if sequence <= _REMEMBERED:
+                    made.append(text)
+        if right and sequence <= _REMEMBERED:
+            self._made = made
 
     def _orders(self, line: Line) -> Iterable[Order]:
         if len(line.text) > (longest := self._bounds.longest):

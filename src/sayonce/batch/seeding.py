@@ -7,11 +7,12 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 from sayonce.batch.manifest import Bounds, Manifest, Text, head_of, refused
+from sayonce.batch.plans import Plan, Price
 from sayonce.batch.queue import Queue, keep_of, wish_of
 from sayonce.batch.rows import opened
 from sayonce.batch.schedules import Schedule
@@ -28,39 +29,6 @@ _BATCH = 500
 _GLANCE, _TIMES = 0.2, 20
 # How many wrong rows are told of.
 _MOST_WRONG = 100
-
-
-@dataclass(slots=True)
-class Price:
-    """What an upstream is to speak; `cost` is in millionths of the currency, None where a price is not known."""
-
-    items: int = 0
-    characters: int = 0
-    cost: int | None = 0
-
-
-@dataclass(slots=True)
-class Plan:
-    """What a run will do: `kept` is kept already, `make` is to be made, of which `paid` tells by upstream what is not
-    a transcode of what is kept, or made, anyway. `same` are the places of rows that say what an earlier one says."""
-
-    items: int = 0
-    kept: int = 0
-    make: int = 0
-    paid: dict[str, Price] = field(default_factory=dict)
-    same: list[str] = field(default_factory=list)
-
-    @property
-    def characters(self) -> int:
-        """What is to be paid for."""
-        return sum(price.characters for price in self.paid.values())
-
-    @property
-    def cost(self) -> int | None:
-        """What is to be paid, in millionths of the currency; None where a price is not known."""
-        costs = [price.cost for price in self.paid.values()]
-        known = [cost for cost in costs if cost is not None]
-        return sum(known) if len(known) == len(costs) else None
 
 
 class Seeding:

@@ -27,7 +27,7 @@ from sayonce.telemetry import logs
 if TYPE_CHECKING:
     from sayonce.app import Gateway
     from sayonce.batch.manifest import Manifest
-    from sayonce.batch.seeding import Plan
+    from sayonce.batch.plans import Plan
     from sayonce.catalog.collections import Item
 
 # How often it is looked whether something holds a run up, in seconds.
@@ -90,7 +90,6 @@ def seed(
 
 
 async def _seed(settings: Settings, wanted: Wanted) -> dict[str, Any]:
-    from sayonce.api.seeds import plan_of, refuse_dear
     from sayonce.app import running  # which takes a moment to load
     from sayonce.batch.manifest import Bounds, Manifest, head_of
     from sayonce.batch.rows import opened
@@ -103,9 +102,9 @@ async def _seed(settings: Settings, wanted: Wanted) -> dict[str, Any]:
         with console.status("reading") as status:
             plan = await gateway.seeding.plan(manifest, lambda n: status.update(f"reading: {n:,} texts"))
         _print_plan(console if wanted.as_json else Console(highlight=False), plan, settings.currency)
-        refuse_dear(plan, wanted.most, settings.currency)
+        plan.refuse_dearer(wanted.most, settings.currency)
         if wanted.plan_only:
-            return plan_of(plan, settings.currency)
+            return plan.told(settings.currency)
         run = _Run(gateway, Collection(wanted.tenant, head.name or wanted.path.stem), manifest, plan)
         return await run.told(console)
 
