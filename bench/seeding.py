@@ -60,7 +60,8 @@ def _manifest(folder: Path) -> Path:
 
 def _started(manifest: Path, folder: Path, upstream: str) -> subprocess.Popen[bytes]:
     ours = {"SAYONCE_DATA_DIR": str(folder), "OPENAI_BASE_URL": f"{upstream}/v1", "OPENAI_API_KEY": "sk-bench"}
-    command = [sys.executable, "-m", "sayonce.cli", "seed", str(manifest), "--voice", "openai/nova"]
+    command = ["taskset", "-c", BOTH, sys.executable, "-m", "sayonce.cli"]
+    command += ["seed", str(manifest), "--voice", "openai/nova"]
     command += ["--concurrency", str(AT_ONCE), "--json"]
     return subprocess.Popen(
         command,
