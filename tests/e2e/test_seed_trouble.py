@@ -99,3 +99,22 @@ async def test_the_voices_most_listened_to_are_those_that_were_heard(tmp_path: P
         assert (await seed(manifest, "--voice", "openai/nova", env=env))[1]["kept"] == 2
         assert (await seed(manifest, "--popular", "1", "--voice", "openai/nova", env=env))[0] == 2
     assert {body["voice"] for body in vendors.counts.bodies[-2:]} == {"nova"}
+
+
+async def test_what_another_run_lets_be_is_not_told_as_made(tmp_path: Path) -> None:
+    vendors, number = FakeVendors(), 200
+    vendors.behave(first_byte=0.1)
+    async with serving(vendors) as upstream:
+        env = environment(tmp_path, upstream)
+        manifest = book(tmp_path, number)
+        async with seeding(manifest, env) as other:
+            await until(lambda: vendors.counts.calls >= AT_ONCE)
+            run = asyncio.create_task(seed(manifest, "--concurrency", str(AT_ONCE), env=env))
+            await until(lambda: vendors.counts.calls >= 10 * AT_ONCE)
+            other.send_signal(signal.SIGTERM)
+            await other.wait()
+        code, told, err = await run
+    missing = number - vendors.counts.calls
+    assert missing <= told["failed"] <= missing + AT_ONCE, "what the other had begun when it was told to end is made"
+    assert (code == 0) == (told["failed"] == 0)
+    assert ("are left: seed it again" in err) == (code == 1)

@@ -209,7 +209,7 @@ class Manifest:
         voices: Sequence[str | None] = self._several(line, "voices") or (None,)
         for voice in voices:
             for name in self._several(line, "formats") or ("mp3",):
-                asked = replace(request, voice=voice, format=any_format_of(name))
+                asked = replace(in_voice(self._cast, request, voice), format=any_format_of(name))
                 yield self._cast.chain(asked, Steering(keep=self.head.keep)).first
 
     def _several(self, line: Line, name: str) -> Sequence[str] | None:
@@ -239,6 +239,14 @@ class Manifest:
         if request.owner.scope is Scope.SHARED and not self._bounds.share:
             raise InvalidRequest("What this key has spoken may not be shared with other tenants.", param="scope")
         return self._cast.cleaned(request, chosen("cleaning", Cleaning.OFF))
+
+
+def in_voice(cast: Cast, request: SpeechRequest, voice: str | None) -> SpeechRequest:
+    """The request in that voice, which may name another upstream: that one has models and options of its own."""
+    name = (voice or "").partition("/")[0]
+    if name in cast.upstreams and request.upstream not in (None, name):
+        return replace(request, voice=voice, upstream=None, model=None, options={})
+    return replace(request, voice=voice)
 
 
 def head_of(rows: Rows, **given: object) -> Head:

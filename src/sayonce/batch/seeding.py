@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from sayonce.batch.manifest import Bounds, Manifest, Text, head_of, refused
+from sayonce.batch.manifest import Bounds, Manifest, Text, head_of, in_voice, refused
 from sayonce.batch.plans import Plan, Price
 from sayonce.batch.queue import Queue, keep_of, wish_of
 from sayonce.batch.rows import opened
@@ -25,8 +25,8 @@ from sayonce.errors import CatalogUnavailable, InvalidRequest
 
 # How many texts are looked up, and written down, at a time.
 _BATCH = 500
-# How often a run is looked at, in seconds: at most; and how much longer than looking takes that must be.
-_GLANCE, _TIMES = 0.2, 20
+# How often a run is looked at, in seconds: at most, and at least; between that, so many times as long as it takes.
+_GLANCE, _STARE, _TIMES = 0.2, 5.0, 20
 # How many wrong rows are told of.
 _MOST_WRONG = 100
 
@@ -167,7 +167,7 @@ class Seeding:
             if not tally.left:
                 return
             before = tally
-            await asyncio.sleep(max(_GLANCE, _TIMES * (time.monotonic() - began)))
+            await asyncio.sleep(min(max(_GLANCE, _TIMES * (time.monotonic() - began)), _STARE))
 
     async def _look(self, plan: Plan, fresh: Sequence[Text], seen: _Seen) -> None:
         """Adds texts to the plan, at most a few hundred."""
@@ -207,10 +207,7 @@ class Seeding:
 
 def _in_voice(cast: Cast, wish: Wish, voice: str | None) -> Text:
     """The same text in another voice, which may name another upstream: that one has its own models and options."""
-    request = replace(wish.request, voice=voice)
-    if (voice or "").partition("/")[0] in cast.upstreams:
-        request = replace(request, upstream=None, model=None, options={})
-    order = cast.chain(request, Steering(keep=keep_of(wish))).first
+    order = cast.chain(in_voice(cast, wish.request, voice), Steering(keep=keep_of(wish))).first
     return Text(wish.use.sequence, f"item {wish.use.sequence + 1}", wish.use.speaker, order)
 
 

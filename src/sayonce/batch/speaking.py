@@ -14,7 +14,7 @@ from sayonce.cache.engine import Engine
 from sayonce.cache.orders import Chain, Steering
 from sayonce.catalog.catalog import Catalog
 from sayonce.catalog.records import Use, Wish
-from sayonce.errors import CatalogError, InvalidRequest, SayonceError, StorageError, StorageUnavailable
+from sayonce.errors import BrokenAudio, CatalogError, InvalidRequest, SayonceError, StorageError, StorageUnavailable
 from sayonce.telemetry.logs import get_logger
 
 #: The pauses between tries, in seconds, unless a provider asks for longer ones.
@@ -90,6 +90,12 @@ class Speaker:
             return
         await self._make_room()
         clip = await whole(await self._engine.say(self._chain(wish)))
+        if not (clip.kept or self._engine.unkept):
+            raise BrokenAudio(
+                "What was spoken is too long or too short for its text: it is kept if that is so once more.",
+                provider=clip.asset.upstream,
+                remedy="Hear it, and try again.",
+            )
         if not clip.kept:
             raise StorageUnavailable(
                 "What was spoken cannot be kept.",

@@ -128,7 +128,9 @@ class Cast:
         """The request with the upstream's name where it belongs, which callers also put before a voice or a model
         (`espeak/en-us`), or in a model's place."""
         if request.upstream is not None:
-            return self._known(request)
+            return self._known(
+                replace(request, voice=(request.voice or "").removeprefix(f"{request.upstream}/") or None)
+            )
         if request.voice is not None and "/" in request.voice:
             name, _, voice = request.voice.partition("/")
             if name in self.upstreams:

@@ -144,16 +144,24 @@ class _Run:
                 raise
         if tally.failed:
             await self._print_failures(console, tally)
-        if tally.left:
-            console.print(f"  {tally.left:,} are left: seed it again to make them")
+        left = await self._left(tally)
+        if left:
+            console.print(f"  {left:,} are left: seed it again to make them")
         cost = None if self._plan.cost is None else tally.cost / MICROS
         return {
             "made": max(tally.kept - self._found, 0),
             "kept": self._plan.kept,
-            "failed": tally.failed + tally.left,
+            "failed": tally.failed + left,
             "characters": tally.characters,
             "cost": cost,
         }
+
+    async def _left(self, tally: Tally) -> int:
+        """How many are not made, and nobody has tried in vain: given up, or stopped by another run."""
+        if tally.kept - self._found >= self._plan.make:
+            return 0
+        missing = (await self._seeding.plan(self._manifest)).make
+        return max(missing - tally.failed, 0)
 
     @asynccontextmanager
     async def _worked(self) -> AsyncIterator[None]:

@@ -60,6 +60,11 @@ async def test_a_greeting_is_made_once_and_told_where_it_is(shop: House) -> None
     )
 
 
+async def test_a_voice_may_name_the_vendor_that_is_named_already(shop: House) -> None:
+    assert (await greet(shop, text=TEXT, provider="openai", voice="openai/nova")).status_code == 200
+    assert [body["voice"] for body in shop.vendors.counts.bodies] == ["nova"]
+
+
 async def test_who_speaks_for_the_business_gets_the_same_from_memory(shop: House) -> None:
     await greet(shop, text=TEXT, voice="nova", model="tts-1")
     _, key = await keys.create(shop.gateway.catalog, "shop", "", [Role.SPEAK], lambda: 0.0)

@@ -16,6 +16,7 @@ from sayonce.batch import queue
 from sayonce.batch.queue import wish_of
 from sayonce.cache.orders import Steering
 from sayonce.catalog.records import Tenant
+from sayonce.errors import BrokenAudio
 from sayonce.speech.formats import WAV
 from sayonce.speech.requests import Owner, Scope, SpeechRequest
 from tests.conftest import House, MakeHouse, until
@@ -274,3 +275,12 @@ def _due_again(connection: Any) -> None:
     from sayonce.catalog.tables import uses
 
     connection.execute(update(uses).values(at=1.0))
+
+
+async def test_what_is_doubtful_is_told_so(house: House) -> None:
+    house.gateway.speaker._pauses = ()
+    house.vendors.behave(seconds=400.0)
+    await later(house, voice="nova")
+    [use] = await until(lambda: house.gateway.catalog.unmade(0, 9))
+    with pytest.raises(BrokenAudio, match="too long or too short for its text"):
+        await house.gateway.speaker.make(use)

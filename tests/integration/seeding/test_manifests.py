@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sayonce.batch.manifest import Bounds, Items, Manifest, head_of
-from tests.conftest import House
+from tests.conftest import House, MakeHouse
 
 ROWS = [{"text": "One."}, {"text": "Two.", "voice": "alloy", "format": "wav"}]
 
@@ -30,6 +30,21 @@ async def test_what_is_said_beside_a_manifest_goes_above_all_of_it(house: House,
     assert said(house, head, **both) == [("One.", "nova", "flac"), ("Two.", "nova", "flac")]
     assert said(house, head, voices=["nova"])[1] == ("Two.", "nova", "wav")
     assert said(house, head, formats=["flac"])[1] == ("Two.", "alloy", "flac")
+
+
+async def test_a_voice_beside_it_may_name_another_upstream(make_house: MakeHouse) -> None:
+    house = await make_house(before=("openai", "elevenlabs"), chain="openai,elevenlabs")
+    rows = Items({"provider": "openai", "model": "tts-1-hd"}, [{"text": "One.", "provider": "openai"}])
+    for voice, upstream, model in (
+        ("openai/nova", "openai", "tts-1-hd"),
+        ("nova", "openai", "tts-1-hd"),
+        ("elevenlabs/21m00Tcm4TlvDq8ikWAM", "elevenlabs", None),
+    ):
+        manifest = Manifest(head_of(rows, voices=[voice]), rows, house.gateway.cast, Bounds("default", 1_000))
+        [text] = manifest.texts(lambda place, why: pytest.fail(f"{place}: {why}"))
+        made = text.order
+        assert (made.provider.upstream.name, made.recipe.voice) == (upstream, voice.rpartition("/")[2])
+        assert model in (None, made.recipe.model)
 
 
 @pytest.mark.parametrize("word", ["name", "collection"])
