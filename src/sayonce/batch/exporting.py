@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,9 +73,13 @@ class Exporting:
         aside = self._folder / f"{MANIFESTS[0]}.partial"
         with _written_to(self._folder):
             with _opened(aside) as manifest:
+                named: set[str] = set()
                 async for page in self._pages(which):
-                    manifest.writelines(await self._write(page, report))
+                    lines = await self._write(page, report)
+                    manifest.writelines(lines)
+                    named.update(json.loads(line)["content_hash"] for line in lines)
                     yield report
+                await asyncio.to_thread(self._carry_over, manifest, named)
                 _sync(manifest)
             aside.replace(self._folder / MANIFESTS[0])
         yield report
@@ -144,6 +148,18 @@ class Exporting:
             raise InvalidRequest(
                 f"{self._folder} holds something else already.", param="folder", remedy="Name an empty folder."
             )
+
+    def _carry_over(self, manifest: TextIO, named: Set[str]) -> None:
+        """What an earlier export has told of other files, which are there still."""
+        before = self._folder / MANIFESTS[0]
+        if not before.is_file():
+            return
+        with before.open(encoding="utf-8") as lines:
+            for line in lines:
+                with suppress(ValueError, KeyError, TypeError):  # what is no row of ours tells of no file of ours
+                    row = json.loads(line)
+                    if row["content_hash"] not in named and (self._folder / row["file"]).is_file():
+                        manifest.write(line)
 
     def _is_there(self, asset: Asset, name: str) -> bool:
         with suppress(OSError):

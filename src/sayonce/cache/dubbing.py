@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing
 from dataclasses import dataclass
 
+from sayonce.audio import framing
 from sayonce.audio.probe import Undecodable
 from sayonce.audio.transcode import LiveTranscoder
 from sayonce.cache.finder import Finder
@@ -73,11 +74,12 @@ def of_flight(flight: Flight) -> Source:
 
 
 def of_clip(clip: Clip) -> Source:
-    """What is kept in another format."""
+    """What is kept in another format; of an MP3 that was joined of several, only the sound."""
+    data = framing.without_tags(clip.data) if clip.asset.format.codec == "mp3" else clip.data
 
     async def pieces() -> AsyncIterator[bytes]:
-        for at in range(0, len(clip.data), _PIECE):
-            yield clip.data[at : at + _PIECE]
+        for at in range(0, len(data), _PIECE):
+            yield data[at : at + _PIECE]
 
     async def itself() -> Clip:
         return clip

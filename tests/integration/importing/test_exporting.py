@@ -76,6 +76,24 @@ async def test_only_what_is_selected_is_exported(house: House, tmp_path: Path) -
     assert (tmp_path / "out" / "manifest.jsonl").stat().st_mode & 0o077 == 0, "it holds texts"
 
 
+async def test_what_an_earlier_export_wrote_stays_told(house: House, tmp_path: Path) -> None:
+    for voice in ("nova", "alloy"):
+        await house.speak(TEXT, voice=voice)
+    await export(house, tmp_path / "out")
+    manifest = tmp_path / "out" / "manifest.jsonl"
+    both = sorted(manifest.read_text().splitlines())
+    for which in ({"voice": "nvoa"}, {"voice": "nova"}, {}):
+        await export(house, tmp_path / "out", **which)
+        assert sorted(manifest.read_text().splitlines()) == both
+    [blob] = [path for path in house.blobs() if path.name.endswith(".mp3")][:1]
+    blob.unlink()
+    house.gateway.hot.clear()
+    assert (await export(house, tmp_path / "out")).there == 2, "what is lost here is there still"
+    (tmp_path / "out" / json.loads(both[0])["file"]).unlink()
+    await export(house, tmp_path / "out", voice="nvoa")
+    assert manifest.read_text().splitlines() == both[1:]
+
+
 async def test_it_goes_on_where_it_was_stopped(house: House, tmp_path: Path) -> None:
     for n in range(3):
         await house.speak(f"{TEXT} {n}")

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
+from sayonce.audio.probe import probe
 from sayonce.batch.queue import wish_of
 from sayonce.cache.orders import Steering
 from sayonce.catalog.imports import Imports
 from sayonce.catalog.records import Lease, TakeOff, Use
 from sayonce.errors import StorageFull
-from sayonce.speech.formats import WAV, AudioFormat
+from sayonce.speech.formats import BY_NAME, MP3, WAV, AudioFormat
 from sayonce.speech.requests import SpeechRequest
 from sayonce.storage.local import LocalStorage
 from sayonce.testing.vendors.behaviour import Gate
@@ -274,3 +275,17 @@ async def test_retention_is_as_told(house: House, tmp_path: Path) -> None:
     assert "run sayonce upkeep" in report.refused[0][1]
     await house.gateway.upkeep.run(dry=False, sweep_all=False)
     assert counted(await bring(house, source)) == {"imported": 1}
+
+
+async def test_an_mp3_that_was_joined_of_two_is_a_hit_in_every_format(house: House, tmp_path: Path) -> None:
+    half = recording(TEXT[: len(TEXT) // 2])
+    tag = b"ID3\x04\0\0\0\0\0\x05hello"
+    row = {"file": "a.mp3", "text": TEXT, "voice": "nova"}
+    joined = tag + half + tag + half
+    assert counted(await bring(house, folder_of(tmp_path / "in", [row], {"a.mp3": joined}))) == {"imported": 1}
+    whole = probe(joined, MP3).duration
+    for name in ("mp3", "opus", "aac", "flac", "wav"):
+        heard = await house.speak(TEXT, voice="nova", model="tts-1", response_format=name)
+        assert (heard.status, heard.outcome) == (200, "hit"), name
+        assert abs(probe(heard.audio, BY_NAME[name]).duration - whole) < 0.2, name
+    assert house.calls == 0
