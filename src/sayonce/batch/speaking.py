@@ -11,7 +11,7 @@ from sayonce.batch.queue import keep_of
 from sayonce.cache.answers import whole
 from sayonce.cache.cast import Cast
 from sayonce.cache.engine import Engine
-from sayonce.cache.orders import Chain, Steering
+from sayonce.cache.orders import Chain, Clip, Steering
 from sayonce.catalog.catalog import Catalog
 from sayonce.catalog.records import Use, Wish
 from sayonce.errors import BrokenAudio, CatalogError, InvalidRequest, SayonceError, StorageError, StorageUnavailable
@@ -83,25 +83,15 @@ class Speaker:
         await self.make(use)
 
     async def make(self, use: int) -> None:
-        """Has a use made, unless it is, or nobody wishes for it any more: tried once. Errors are the engine's, and
-        StorageUnavailable where it cannot be kept."""
+        """Has a use made, unless it is, or nobody wishes for it any more: tried once. Errors are the engine's,
+        StorageUnavailable where it cannot be kept, and BrokenAudio where it is not to be."""
         wish = await self._catalog.wished(use)
         if wish is None:
             return
         await self._make_room()
         clip = await whole(await self._engine.say(self._chain(wish)))
-        if not (clip.kept or self._engine.unkept):
-            raise BrokenAudio(
-                "What was spoken is too long or too short for its text: it is kept if that is so once more.",
-                provider=clip.asset.upstream,
-                remedy="Hear it, and try again.",
-            )
         if not clip.kept:
-            raise StorageUnavailable(
-                "What was spoken cannot be kept.",
-                backend="storage",
-                remedy="See that the storage and the catalog have room and can be written to; it is tried again.",
-            )
+            raise _no_room("What was spoken") if self._engine.unkept else _doubtful(clip)
         await self.made(wish.use)
 
     async def _make_room(self) -> None:
@@ -109,11 +99,7 @@ class Speaker:
         if self._engine.unkept:
             await self._engine.keep_unkept()
         if self._engine.unkept:
-            raise StorageUnavailable(
-                "What was spoken before cannot be kept.",
-                backend="storage",
-                remedy="See that the storage and the catalog have room and can be written to; it is tried again.",
-            )
+            raise _no_room("What was spoken before")
 
     def _chain(self, wish: Wish) -> Chain:
         """Who was wished for, and nobody in that one's place: another's voice would be another asset."""
@@ -138,6 +124,22 @@ class Speaker:
 def told(error: SayonceError) -> str:
     """Why it could not be made, as its use tells it."""
     return json.dumps({"error": error.code, "message": error.message, "remedy": error.remedy})
+
+
+def _no_room(what: str) -> StorageUnavailable:
+    return StorageUnavailable(
+        f"{what} cannot be kept.",
+        backend="storage",
+        remedy="See that the storage and the catalog have room and can be written to; it is tried again.",
+    )
+
+
+def _doubtful(clip: Clip) -> BrokenAudio:
+    return BrokenAudio(
+        "What was spoken is not kept: it is too long or too short for its text, or was deleted meanwhile.",
+        provider=clip.asset.upstream,
+        remedy="It is tried once more.",
+    )
 
 
 def _asked_for(error: SayonceError | None) -> float:
