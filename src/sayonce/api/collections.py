@@ -130,8 +130,8 @@ def delete_collection(name: str) -> None:
 
 
 def seed_collection(name: str, body: AgainBody) -> None:
-    """Has spoken what is missing of a collection; with `voice`, all of it in that voice, too. 202, and `Location`
-    tells how it goes."""
+    """Has spoken what is missing of a collection; with `voice`, all of its texts in that voice instead. 202, and
+    `Location` tells how it goes."""
 
 
 def hang_doors(app: FastAPI, gateway: Gateway, desk: Desk) -> None:

@@ -266,7 +266,8 @@ def follow_seed(name: str) -> None:
 
 
 def pre_cache_narratives(body: NarrativesBody) -> None:
-    """Has the texts of a collection spoken that is written down already; with `voice`, in that voice, too."""
+    """Has the texts of a collection spoken that is written down already; with `voice`, all of them in that voice
+    instead."""
 
 
 def hang_doors(app: FastAPI, gateway: Gateway, desk: Desk, stopping: asyncio.Event) -> None:
