@@ -36,6 +36,7 @@ class ChangeFeed:
         self._amnesia = amnesia
         #: After how many seconds without a reading it is deaf.
         self.patience = max(_DEAF, 3 * pause)
+        self._reading = asyncio.Lock()
         self._read_to: int | None = None
         #: Set when it was read for the first time: from then on it tells what is to be forgotten.
         self.begun = asyncio.Event()
@@ -62,7 +63,11 @@ class ChangeFeed:
             self._grown.clear()
 
     async def read(self) -> None:
-        """Reads what is new, now."""
+        """Reads what is new, now; who comes while it is being read waits until it is."""
+        async with self._reading:
+            await self._read()
+
+    async def _read(self) -> None:
         newest = await self._catalog.newest_change()
         # A log that ends before what was read is another catalog's.
         if self._read_to is None or self.lag > CHANGES_STAY / 2 or newest < self._read_to:

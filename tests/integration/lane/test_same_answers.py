@@ -68,7 +68,6 @@ async def test_with_a_key(make_ways: MakeWays, scheme: str) -> None:
     await catalog.put_tenant(Tenant("default"))
     _, key = await keys.create(catalog, "default", "", [Role.SPEAK], lambda: 0.0)
     for house in (ways.lane, ways.whole):
-        house.gateway.gate._clock = lambda: 1.0  # what is known of a key is not asked anew after a moment
         house.gateway.gate.forget_all()
         await house.gateway.feed.read()  # what it reads later would make the lane forget what it has learnt
     name, value = ("xi-api-key", key) if scheme == "xi-api-key" else ("authorization", f"{scheme} {key}")
