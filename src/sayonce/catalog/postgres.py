@@ -41,7 +41,7 @@ _SURVEYS = 2
 # Seconds to connect in, for what a request waits for, for any other statement, and for a connection to be free.
 _CONNECT, _WAITED_FOR, _STATEMENT, _TURN = 3.0, 3.0, 10.0, 10.0
 _CLOCK = select(func.extract("epoch", func.clock_timestamp()))
-_TROUBLE = (asyncpg.PostgresError, asyncpg.InterfaceError, SQLAlchemyError, OSError)
+_TROUBLE = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, SQLAlchemyError, OSError)
 # Tries of a transaction that another kept from ending.
 _ATTEMPTS = 10
 # The transaction was one of two that waited for each other; or both made a row that may be there once.
