@@ -160,13 +160,13 @@ class Seeding:
             except CatalogUnavailable:
                 if not working:
                     raise
-                tally = before or Tally(due=1)
-            if tally != before or began - told_at > seldom:
-                told_at = began
-                yield tally
-            if not tally.left:
-                return
-            before = tally
+            else:
+                if tally != before or began - told_at > seldom:
+                    told_at = began
+                    yield tally
+                if not tally.left:
+                    return
+                before = tally
             await asyncio.sleep(min(max(_GLANCE, _TIMES * (time.monotonic() - began)), _STARE))
 
     async def _look(self, plan: Plan, fresh: Sequence[Text], seen: _Seen) -> None:

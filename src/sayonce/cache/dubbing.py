@@ -75,9 +75,10 @@ def of_flight(flight: Flight) -> Source:
 
 def of_clip(clip: Clip) -> Source:
     """What is kept in another format; of an MP3 that was joined of several, only the sound."""
-    data = framing.without_tags(clip.data) if clip.asset.format.codec == "mp3" else clip.data
 
     async def pieces() -> AsyncIterator[bytes]:
+        data, is_mp3 = clip.data, clip.asset.format.codec == "mp3"
+        data = await asyncio.to_thread(framing.without_tags, data) if is_mp3 else data
         for at in range(0, len(data), _PIECE):
             yield data[at : at + _PIECE]
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import Result
-from sqlalchemy import select
+from sqlalchemy import func, select
 from typer.testing import CliRunner
 
 from sayonce.batch.importing import Importing, Manner, Report
@@ -19,12 +21,12 @@ from sayonce.batch.pieces import Reading, usual
 from sayonce.batch.sources.contract import Source
 from sayonce.batch.sources.folder import Folder
 from sayonce.cache.shelf import Place
-from sayonce.catalog.tables import assets
+from sayonce.catalog.tables import assets, leases
 from sayonce.cli import app
 from sayonce.speech.formats import MP3, AudioFormat
 from sayonce.storage.paths import PathTemplate
 from sayonce.testing.vendors.sound import audio, length_of
-from tests.conftest import House
+from tests.conftest import House, until
 
 TEXT = "One sentence that somebody else has paid for."
 
@@ -84,3 +86,33 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         return CliRunner().invoke(app, list(arguments))
 
     return run
+
+
+async def stopped_while_taking(
+    house: House, catalog: Path, owner: type[Any], work: Coroutine[Any, Any, Any], patch: pytest.MonkeyPatch
+) -> None:
+    """Work of the house's, cancelled when its catalog is giving it its leases."""
+    begun, take = asyncio.Event(), owner.take
+
+    async def noted(self: Any, *which: Any) -> Any:
+        begun.set()
+        return await take(self, *which)
+
+    patch.setattr(owner, "take", noted)
+    another = sqlite3.connect(catalog, isolation_level=None)
+    another.execute("BEGIN IMMEDIATE")
+    running = asyncio.create_task(work)
+    waiting = house.gateway.catalog._database._writer._waiting  # type: ignore[attr-defined]
+    await until(lambda: begun.is_set() and not waiting)  # by then it is with the database
+    running.cancel()
+    await asyncio.sleep(0)  # it is told
+    another.execute("COMMIT")
+    another.close()
+    await asyncio.gather(running, return_exceptions=True)
+    assert running.cancelled()
+
+
+async def leases_of(house: House) -> int:
+    """How many leases there are."""
+    database = house.gateway.catalog._database
+    return int(await database.read(lambda link: link.execute(select(func.count()).select_from(leases)).scalar_one()))

@@ -11,17 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
 
 from sayonce.batch import importing
 from sayonce.batch.exporting import Exporting, Report
 from sayonce.batch.sources.folder import Folder
 from sayonce.catalog.imports import Imports
 from sayonce.catalog.records import Selection
-from sayonce.catalog.tables import leases
 from sayonce.errors import InvalidRequest, StorageFull
 from tests.conftest import House, MakeHouse, until
-from tests.integration.importing.conftest import TEXT, bring, counted, folder_of, recording
+from tests.integration.importing.conftest import (
+    TEXT,
+    bring,
+    counted,
+    folder_of,
+    leases_of,
+    recording,
+    stopped_while_taking,
+)
 
 
 async def export(house: House, folder: Path) -> Report:
@@ -162,7 +168,7 @@ async def test_an_import_that_is_stopped_leaves_nothing_half(
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert running.cancelled()
-    assert await held(house) == 0
+    assert await leases_of(house) == 0
     await until(lambda: not partials(tmp_path / "data" / "audio"))
     there = await house.rows()
     again = counted(await bring(house, folder))
@@ -174,28 +180,6 @@ async def test_an_import_that_is_stopped_while_it_takes_its_leases_gives_them_ba
     make_house: MakeHouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house = await make_house(flush_seconds=600)
-    begun, take = asyncio.Event(), Imports.take
-
-    async def noted(self: Imports, *which: Any) -> Any:
-        begun.set()
-        return await take(self, *which)
-
-    monkeypatch.setattr(Imports, "take", noted)
     folder = folder_of(tmp_path / "in", [{"file": "a.mp3", "text": TEXT, "voice": "nova"}], {"a.mp3": recording()})
-    another = sqlite3.connect(tmp_path / "data" / "catalog.db", isolation_level=None)
-    another.execute("BEGIN IMMEDIATE")
-    running = asyncio.create_task(bring(house, folder))
-    waiting = house.gateway.catalog._database._writer._waiting  # type: ignore[attr-defined]
-    await until(lambda: begun.is_set() and not waiting)  # by then it is with the database
-    running.cancel()
-    await asyncio.sleep(0)  # it is told
-    another.execute("COMMIT")
-    another.close()
-    await asyncio.gather(running, return_exceptions=True)
+    await stopped_while_taking(house, tmp_path / "data" / "catalog.db", Imports, bring(house, folder), monkeypatch)
     assert counted(await bring(house, folder)) == {"imported": 1}
-
-
-async def held(house: House) -> int:
-    """How many leases there are."""
-    database = house.gateway.catalog._database
-    return await database.read(lambda link: link.execute(select(func.count()).select_from(leases)).scalar_one())

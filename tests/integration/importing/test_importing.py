@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from sayonce.audio.probe import probe
 from sayonce.batch.queue import wish_of
 from sayonce.cache.orders import Steering
 from sayonce.catalog.imports import Imports
 from sayonce.catalog.records import Lease, TakeOff, Use
+from sayonce.catalog.tables import leases
 from sayonce.errors import StorageFull
 from sayonce.speech.formats import BY_NAME, MP3, WAV, AudioFormat
 from sayonce.speech.requests import SpeechRequest
@@ -197,7 +199,7 @@ async def test_who_asks_meanwhile_waits_and_does_not_pay(
     async def slow(self: LocalStorage, *what: Any) -> None:
         if not asked:
             asked.append(asyncio.create_task(house.speak(TEXT)))
-            await asyncio.sleep(0.3)  # past the moment at which it would have called
+            await until(lambda: waits(house))
         await write(self, *what)
 
     monkeypatch.setattr(LocalStorage, "write_all", slow)
@@ -234,15 +236,29 @@ async def test_a_lease_is_renewed_while_the_storage_is_slow(
     asked: list[asyncio.Task[Any]] = []
 
     async def slow(self: LocalStorage, *what: Any) -> None:
-        await asyncio.sleep(1.0)  # twice the life of a lease
+        first = await expiry(house)
+        await until(lambda: time.time() > first)
         asked.append(asyncio.create_task(house.speak(TEXT)))
-        await asyncio.sleep(0.5)  # past the moment at which it would have called
+        await until(lambda: waits(house))
         await write(self, *what)
 
     monkeypatch.setattr(LocalStorage, "write_all", slow)
     source = folder_of(tmp_path / "in", [ROW], {"a.mp3": recording()})
     assert counted(await bring(house, source, life=0.5)) == {"imported": 1}
     assert ((await asked[0]).audio, house.calls) == (recording(), 0)
+
+
+def waits(house: House) -> bool:
+    """Whether a flight has waited for what somebody else has the lease of."""
+    told: float = house.gateway.watch.metrics.waits._value.get()
+    return told > 0
+
+
+async def expiry(house: House) -> float:
+    """When the only lease there is expires."""
+    database = house.gateway.catalog._database
+    told: float = await database.read(lambda link: link.execute(select(leases.c.expires)).scalar_one())
+    return told
 
 
 async def test_leases_are_given_back_where_the_disk_is_full(
@@ -270,7 +286,8 @@ async def test_retention_is_as_told(house: House, tmp_path: Path) -> None:
     await bring(house, source, keep=0.2, keep_text=False)
     [asset] = await rows_of(house)
     assert (asset.text, asset.until is not None) == (None, True)
-    await asyncio.sleep(0.25)
+    until_then = asset.until
+    await until(lambda: time.time() > until_then)
     report = await bring(house, source)
     assert "run sayonce upkeep" in report.refused[0][1]
     await house.gateway.upkeep.run(dry=False, sweep_all=False)

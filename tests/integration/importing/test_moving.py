@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from sayonce.cache.moving import Moving, Report, Route
 from sayonce.catalog.moves import Moves
-from sayonce.catalog.tables import leases, uses
+from sayonce.catalog.tables import uses
 from sayonce.errors import StorageFull
 from sayonce.storage.local import LocalStorage
 from tests.conftest import House, MakeHouse, until
-from tests.integration.importing.conftest import TEXT
+from tests.integration.importing.conftest import TEXT, leases_of, stopped_while_taking
 
 OLD, NEW = "database", "bucket"
 
@@ -240,23 +239,6 @@ async def test_stopped_while_it_takes_its_leases_it_gives_them_back(
     make_house: MakeHouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house = await filled(make_house, tmp_path, f"sqlite:///{tmp_path}/catalog.db", flush_seconds=600)
-    begun, take = asyncio.Event(), Moves.take
-
-    async def noted(self: Moves, *which: Any) -> Any:
-        begun.set()
-        return await take(self, *which)
-
-    monkeypatch.setattr(Moves, "take", noted)
-    another = sqlite3.connect(tmp_path / "catalog.db", isolation_level=None)
-    another.execute("BEGIN IMMEDIATE")
-    running = asyncio.create_task(move(house))
-    waiting = house.gateway.catalog._database._writer._waiting  # type: ignore[attr-defined]
-    await until(lambda: begun.is_set() and not waiting)  # by then it is with the database
-    running.cancel()
-    await asyncio.sleep(0)  # it is told
-    another.execute("COMMIT")
-    another.close()
-    await asyncio.gather(running, return_exceptions=True)
-    database = house.gateway.catalog._database
-    assert await database.read(lambda link: link.execute(select(func.count()).select_from(leases)).scalar_one()) == 0
+    await stopped_while_taking(house, tmp_path / "catalog.db", Moves, move(house), monkeypatch)
+    assert await leases_of(house) == 0
     assert (await move(house)).moved == 6
